@@ -1,0 +1,36 @@
+# From the repository's root: docker build -f docker/gateway.Dockerfile -t commonwatt-gateway .
+
+FROM rust:1.95-bookworm AS build
+# 1 builds for processors older than x86-64-v3, which .cargo/config.toml asks for.
+ARG PORTABLE=
+ENV CARGO_TARGET_DIR=/target
+WORKDIR /src
+COPY . .
+# The caches spare the next build the dependencies. Cargo goes by file times, and the cache may hold another checkout's
+# build: hence the touch. --workspace: the features that the tests ran with, and one build for both images.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,id=commonwatt-target,target=/target,sharing=locked \
+    if [ "$PORTABLE" = 1 ]; then export RUSTFLAGS="-C target-cpu=x86-64"; fi \
+ && find . -type f -exec touch {} + \
+ && cargo build --release --locked --workspace --bin commonwatt \
+ && cp /target/release/commonwatt /usr/local/bin/
+
+FROM debian:bookworm-slim
+LABEL org.opencontainers.image.title="Commonwatt gateway" \
+      org.opencontainers.image.description="OpenAI-compatible gateway to language models on independent machines" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# New volumes take the owner and mode of these folders. /bootstrap is open: the node's user reads its token there.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin commonwatt \
+ && install -d -o commonwatt -g commonwatt -m 0700 /data \
+ && install -d -o commonwatt -g commonwatt -m 0755 /bootstrap
+COPY --from=build /usr/local/bin/commonwatt /usr/local/bin/
+USER 10001:10001
+ENV COMMONWATT_DATA=/data COMMONWATT_LISTEN=0.0.0.0:8080
+VOLUME /data
+EXPOSE 8080
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD ["commonwatt", "healthcheck"]
+ENTRYPOINT ["commonwatt"]
+CMD ["serve"]

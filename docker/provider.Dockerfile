@@ -1,0 +1,40 @@
+# From the repository's root: docker build -f docker/provider.Dockerfile -t commonwatt-node .
+
+FROM rust:1.95-bookworm AS build
+# 1 builds for processors older than x86-64-v3, which .cargo/config.toml asks for: about three times slower.
+ARG PORTABLE=
+ENV CARGO_TARGET_DIR=/target
+WORKDIR /src
+COPY . .
+# The caches spare the next build the engine, half an hour's work. Cargo goes by file times, and the cache may hold
+# another checkout's build: hence the touch. --workspace: the features that the tests ran with, and one build for both
+# images.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,id=commonwatt-target,target=/target,sharing=locked \
+    if [ "$PORTABLE" = 1 ]; then export RUSTFLAGS="-C target-cpu=x86-64"; fi \
+ && find . -type f -exec touch {} + \
+ && cargo build --release --locked --workspace --bin commonwatt-node \
+ && cp /target/release/commonwatt-node /usr/local/bin/
+
+FROM debian:bookworm-slim
+LABEL org.opencontainers.image.title="Commonwatt node" \
+      org.opencontainers.image.description="Serves language models on this machine through a Commonwatt gateway" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# Not the gateway's user: of the files that both see, this one may read only what is open to all. A new volume takes
+# /data's owner and mode.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --uid 10002 --user-group --no-create-home --shell /usr/sbin/nologin commonwatt \
+ && install -d -o commonwatt -g commonwatt -m 0700 /data
+COPY --from=build /usr/local/bin/commonwatt-node /usr/local/bin/
+USER 10002:10002
+# HF_HOME: the engine wants to create that folder, and the root may be read-only. It stays empty.
+ENV COMMONWATT_DATA=/data COMMONWATT_NODE_LISTEN=0.0.0.0:8090 HF_HOME=/tmp/huggingface
+VOLUME /data
+# The local API asks for no key: publish it on 127.0.0.1 alone.
+EXPOSE 8090
+# The first start downloads the model.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=15m CMD ["commonwatt-node", "healthcheck"]
+ENTRYPOINT ["commonwatt-node"]
+CMD ["serve"]

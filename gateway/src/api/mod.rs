@@ -1,0 +1,65 @@
+//! The management API: JSON in and out, RFC 9457 problems, unknown fields refused. A handler that takes a
+//! [`User`](crate::auth::User) is for signed-in people and management keys; everything is within that user's account.
+
+pub mod keys;
+
+pub mod nodes;
+
+pub mod sessions;
+
+pub mod usage;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::auth::{User, user};
+use crate::body::Json;
+use crate::error::Problem;
+
+const NAME_LENGTHS: std::ops::RangeInclusive<usize> = 1..=100;
+
+/// Who is signed in.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Me {
+    id: Uuid,
+    email: String,
+    name: String,
+    is_admin: bool,
+    account: Uuid,
+}
+
+/// Says who is asking.
+#[utoipa::path(get, path = "/api/me", tag = "Account", security(("session" = [])), responses((status = 200, body = Me), Problem))]
+pub async fn me(app: App, user: User) -> Result<Json<Me>, Problem> {
+    let found = user::find(&app.database, user.id).await?.ok_or_else(|| Problem::not_found("user"))?;
+    Ok(Json(Me {
+        id: found.id,
+        email: found.email,
+        name: found.name,
+        is_admin: found.is_admin,
+        account: found.account_id,
+    }))
+}
+
+/// A name that people give to a key or the like.
+fn checked_name(name: &str) -> Result<&str, Problem> {
+    let name = name.trim();
+    if NAME_LENGTHS.contains(&name.chars().count()) && !name.contains('\0') {
+        Ok(name)
+    } else {
+        Err(Problem::bad_request("A name has 1 to 100 characters."))
+    }
+}
+
+/// What went wrong with something that is not the caller's fault.
+fn internal(error: &anyhow::Error) -> Problem {
+    tracing::error!("{error:#}");
+    match error.downcast_ref::<sqlx::Error>() {
+        Some(_) => {
+            Problem::of(axum::http::StatusCode::SERVICE_UNAVAILABLE, crate::error::database_away().detail.message)
+        }
+        None => Problem::internal(),
+    }
+}

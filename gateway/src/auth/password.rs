@@ -1,0 +1,130 @@
+//! Passwords: argon2id, off the threads that serve requests, a few at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use argon2::Argon2;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use moka::sync::Cache;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
+
+use crate::error::Problem;
+
+/// Each hash takes 19 MiB and a core for a moment.
+const AT_ONCE: usize = 2;
+/// Shorter ones are guessed, longer ones only cost time.
+const LENGTHS: std::ops::RangeInclusive<usize> = 8..=256;
+
+/// Wrong passwords for one address before it has to wait.
+const MOST_FAILURES: u32 = 10;
+/// How long it waits, from the first of them.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(5 * 60);
+const MOST_ADDRESSES: u64 = 100_000;
+
+/// Hashes and checks passwords, and slows guessing down.
+pub struct Passwords {
+    permits: Arc<Semaphore>,
+    failures: Cache<String, Arc<AtomicU32>>,
+    /// Checked when a user does not exist, so that the time taken does not tell.
+    decoy: String,
+}
+
+impl Passwords {
+    /// Ready to check.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn new() -> anyhow::Result<Self> {
+        let failures = Cache::builder().max_capacity(MOST_ADDRESSES).time_to_live(FORGOTTEN_AFTER).build();
+        Ok(Self {
+            permits: Arc::new(Semaphore::new(AT_ONCE)),
+            failures,
+            decoy: hash_now("a password that nobody has")?,
+        })
+    }
+
+    /// Counts a try to sign in, as a failure until it is said to have succeeded.
+    ///
+    /// # Errors
+    /// 429 after too many failures.
+    pub fn try_sign_in(&self, email: &str) -> Result<Try, Problem> {
+        // An address of any length takes the same room.
+        let address = blake3::hash(email.to_lowercase().as_bytes()).to_hex().to_string();
+        let failures = self.failures.get_with(address, Arc::default);
+        if failures.fetch_add(1, Ordering::Relaxed) >= MOST_FAILURES {
+            return Err(Problem::too_many("Too many wrong passwords for this address. Try again in five minutes."));
+        }
+        Ok(Try { failures })
+    }
+
+    /// The hash to store for a password.
+    ///
+    /// # Errors
+    /// When the password is too short or too long.
+    pub async fn hash(&self, password: &SecretString) -> anyhow::Result<String> {
+        let password = password.expose_secret().to_owned();
+        if !LENGTHS.contains(&password.chars().count()) {
+            return Err(anyhow!("A password has {} to {} characters.", LENGTHS.start(), LENGTHS.end()));
+        }
+        self.run(move || hash_now(&password)).await?
+    }
+
+    /// True when the password is the one that was hashed. Without a hash it takes as long and is false.
+    ///
+    /// # Errors
+    /// When the gateway is shutting down.
+    pub async fn check(&self, password: &SecretString, hash: Option<String>) -> anyhow::Result<bool> {
+        let exists = hash.is_some();
+        let hash = hash.unwrap_or_else(|| self.decoy.clone());
+        let password = password.expose_secret().to_owned();
+        let right = self.run(move || {
+            let parsed = argon2::PasswordHash::new(&hash).ok()?;
+            Argon2::default().verify_password(password.as_bytes(), &parsed).ok()
+        });
+        Ok(right.await?.is_some() && exists)
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+        let _permit = self.permits.acquire().await.context("the gateway is shutting down")?;
+        Ok(tokio::task::spawn_blocking(work).await?)
+    }
+}
+
+/// A try to sign in.
+pub struct Try {
+    failures: Arc<AtomicU32>,
+}
+
+impl Try {
+    /// The password was right: what went before is forgotten.
+    pub fn succeeded(self) {
+        self.failures.store(0, Ordering::Relaxed);
+    }
+}
+
+fn hash_now(password: &str) -> anyhow::Result<String> {
+    let hash = Argon2::default()
+        .hash_password(password.as_bytes())
+        .map_err(|error| anyhow!("the password can't be hashed: {error}"))?;
+    Ok(hash.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_right_password_of_an_existing_user_passes() {
+        let passwords = Passwords::new().unwrap();
+        let secret = |text: &str| SecretString::from(text.to_owned());
+        let hash = passwords.hash(&secret("correct horse")).await.unwrap();
+        assert!(hash.starts_with("$argon2id$"), "{hash}");
+        assert!(passwords.check(&secret("correct horse"), Some(hash.clone())).await.unwrap());
+        assert!(!passwords.check(&secret("battery staple"), Some(hash)).await.unwrap());
+        assert!(!passwords.check(&secret("a password that nobody has"), None).await.unwrap());
+        assert!(passwords.hash(&secret("short")).await.is_err());
+    }
+}

@@ -1,0 +1,84 @@
+//! Users and their accounts.
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+/// A user as the other modules need one.
+#[derive(Debug)]
+pub struct Found {
+    pub id: Uuid,
+    pub account_id: Uuid,
+    pub email: String,
+    pub name: String,
+    pub is_admin: bool,
+    pub password_hash: String,
+}
+
+/// What a user is created from.
+pub struct NewUser<'a> {
+    pub email: &'a str,
+    pub name: &'a str,
+    pub password_hash: &'a str,
+    pub is_admin: bool,
+}
+
+/// A user by id, with the account that was theirs first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find(database: &PgPool, id: Uuid) -> Result<Option<Found>, sqlx::Error> {
+    sqlx::query_as!(
+        Found,
+        "select u.id, m.account_id, u.email, u.name, u.is_admin, u.password_hash
+         from users u join members m on m.user_id = u.id where u.id = $1 order by m.created_at limit 1",
+        id
+    )
+    .fetch_optional(database)
+    .await
+}
+
+/// A user by address, in any case of letters.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find_by_email(database: &PgPool, email: &str) -> Result<Option<Found>, sqlx::Error> {
+    sqlx::query_as!(
+        Found,
+        "select u.id, m.account_id, u.email, u.name, u.is_admin, u.password_hash
+         from users u join members m on m.user_id = u.id where u.email = lower($1) order by m.created_at limit 1",
+        email
+    )
+    .fetch_optional(database)
+    .await
+}
+
+/// Creates a user who owns an account of the same name. `None` when the address is taken.
+///
+/// # Errors
+/// When the database fails.
+pub async fn create(database: &PgPool, user: NewUser<'_>) -> Result<Option<Uuid>, sqlx::Error> {
+    let mut transaction = database.begin().await?;
+    let (id, account) = (Uuid::now_v7(), Uuid::now_v7());
+    let inserted = sqlx::query!(
+        "insert into users (id, email, name, password_hash, is_admin) values ($1, lower($2), $3, $4, $5)
+         on conflict on constraint users_email_key do nothing",
+        id,
+        user.email,
+        user.name,
+        user.password_hash,
+        user.is_admin
+    )
+    .execute(&mut *transaction)
+    .await?;
+    if inserted.rows_affected() == 0 {
+        return Ok(None);
+    }
+    sqlx::query!("insert into accounts (id, name) values ($1, $2)", account, user.name)
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query!("insert into members (account_id, user_id, role) values ($1, $2, 'owner')", account, id)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(Some(id))
+}

@@ -1,0 +1,91 @@
+//! Reading request bodies. Every refusal has the shape of the API that it happens on.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use openapi::error::ApiError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Failure, Problem};
+
+/// The longest request that the gateway reads.
+pub const LIMIT_BYTES: usize = 10 * 1024 * 1024;
+
+/// A JSON body, not yet parsed, for the OpenAI-shaped API.
+pub struct RawJson(pub Bytes);
+
+impl<S: Sync> FromRequest<S> for RawJson {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        Ok(Self(read(request).await?))
+    }
+}
+
+/// A JSON value, parsed, for the management API; also the reply.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let body = read(request).await.map_err(|error| {
+            let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
+            Problem::of(status, error.detail.message)
+        })?;
+        serde_json::from_slice(&body)
+            .map(Self)
+            .map_err(|error| Problem::bad_request(format!("The request body is wrong: {error}.")))
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    #[expect(clippy::disallowed_types, reason = "answering with it is fine, only its rejections are not")]
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+/// Parameters of the query string, for the management API.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = axum::extract::Query::<T>::try_from_uri(&parts.uri);
+        query
+            .map(|query| Self(query.0))
+            .map_err(|error| Problem::bad_request(format!("The query is wrong: {}.", error.body_text())))
+    }
+}
+
+/// A parameter of the path, for the management API.
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        path.map(|path| Self(path.0)).map_err(|_| Problem::not_found("id"))
+    }
+}
+
+async fn read(request: Request) -> Result<Bytes, ApiError> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim);
+    if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+        return Err(ApiError::not_json_content_type());
+    }
+    match Limited::new(request.into_body(), LIMIT_BYTES).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(LIMIT_BYTES)),
+        Err(_) => Err(ApiError::invalid("The request body ended before it was complete.")),
+    }
+}

@@ -1,0 +1,182 @@
+//! Sends a request to a node and listens until its answer begins. Says whose fault a failure is: the client has seen
+//! nothing yet, so what is the node's fault may be tried elsewhere.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::CONTENT_TYPE;
+use hyper::{Request as HttpRequest, Response, StatusCode};
+use openapi::error::{ApiError, ErrorBody};
+use openapi::frame::{USAGE_EVENT, UsageFrame};
+use openapi::node::TICKET_HEADER;
+use openapi::sse::{Event, Scanner};
+use serde::Deserialize;
+
+use super::meter::{Meter, Outcome};
+use super::request::Request;
+use crate::app::App;
+use crate::nodes::Lease;
+
+/// A node acknowledges a request at once, even when it must wait for a slot.
+const HEADERS_WITHIN: Duration = Duration::from_secs(15);
+/// A node that computes says so at least every five seconds.
+const SILENCE: Duration = Duration::from_secs(20);
+/// The longest event: an unstreamed answer is one.
+const LONGEST_EVENT: usize = 8 * 1024 * 1024;
+const LONGEST_ERROR: usize = 64 * 1024;
+
+/// Why an attempt gave no answer.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The request is wrong and would be everywhere.
+    Client(ApiError),
+    /// The node has no room.
+    Busy(ApiError),
+    /// The node is dead, silent or lying; the reason is for the log.
+    Node(String),
+}
+
+/// An answer that has begun: its first event, and where the rest comes from.
+pub(super) struct Answer {
+    pub(super) first: Event,
+    pub(super) events: Events,
+}
+
+/// Sends the request to the leased node.
+pub(super) async fn forward(app: &App, meter: &mut Meter, lease: Lease, request: &Request) -> Result<Answer, Fault> {
+    let answer = try_node(app, meter, lease, request).await;
+    match &answer {
+        Ok(_) => meter.answers(),
+        Err(Fault::Client(_) | Fault::Busy(_)) => meter.end_attempt(Outcome::Refused),
+        Err(Fault::Node(reason)) => {
+            tracing::warn!(request = %meter.id(), node = ?meter.node(), reason, "an attempt failed");
+            meter.end_attempt(Outcome::NodeFailed);
+        }
+    }
+    answer
+}
+
+async fn try_node(app: &App, meter: &mut Meter, lease: Lease, request: &Request) -> Result<Answer, Fault> {
+    let node = lease.node();
+    let model = node.model_named(&request.model).ok_or_else(|| Fault::Node("it withdrew the model".to_owned()))?;
+    let attempt = meter.begin_attempt(lease);
+    let ticket =
+        node.ticket(&app.secrets, meter.id(), attempt, &model.id).map_err(|error| Fault::Node(error.to_string()))?;
+    let call = HttpRequest::post(request.endpoint.path())
+        .header(CONTENT_TYPE, "application/json")
+        .header(TICKET_HEADER, ticket)
+        .body(Full::new(request.body.clone()))
+        .map_err(|error| Fault::Node(error.to_string()))?;
+    let response = tokio::time::timeout(HEADERS_WITHIN, node.call(call)).await;
+    let response = response
+        .map_err(|_| Fault::Node("it did not answer".to_owned()))?
+        .map_err(|error| Fault::Node(error.to_string()))?;
+    if response.status() != StatusCode::OK {
+        return Err(refusal(response).await);
+    }
+    let mut events =
+        Events { body: response.into_body(), scanner: Scanner::new(LONGEST_EVENT), ready: VecDeque::new() };
+    let first = events.next_of_answer(meter).await.map_err(Fault::Node)?;
+    let first = first.ok_or_else(|| Fault::Node("it ended without an answer".to_owned()))?;
+    check_model(&first, &model.name).map_err(Fault::Node)?;
+    Ok(Answer { first, events })
+}
+
+/// The first event of every answer names the model that computes it.
+fn check_model(first: &Event, model: &str) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Head {
+        model: String,
+    }
+    let head: Head = first
+        .data()
+        .and_then(|data| serde_json::from_str(data).ok())
+        .ok_or_else(|| "its answer is not OpenAI's JSON".to_owned())?;
+    if head.model == model {
+        Ok(())
+    } else {
+        Err(format!("it answered as the model '{}'", openapi::error::echo(&head.model)))
+    }
+}
+
+/// Reads a node's error. Only a verdict on the request itself is passed on to the client.
+async fn refusal(response: Response<Incoming>) -> Fault {
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LONGEST_ERROR).collect().await;
+    let detail =
+        body.ok().and_then(|body| serde_json::from_slice::<ErrorBody>(&body.to_bytes()).ok()).map(|body| body.error);
+    match (status.as_u16(), detail) {
+        (400 | 413 | 415 | 422, Some(detail)) => {
+            Fault::Client(ApiError { status: status.as_u16(), detail, retry_after: None })
+        }
+        (429 | 503, Some(_)) => {
+            const SECONDS: u32 = 5;
+            Fault::Busy(ApiError::overloaded("All nodes that serve this model are busy. Try again shortly.", SECONDS))
+        }
+        _ => Fault::Node(format!("it answered {status}")),
+    }
+}
+
+/// The events of an answer as they arrive.
+pub(super) struct Events {
+    body: Incoming,
+    scanner: Scanner,
+    ready: VecDeque<Event>,
+}
+
+impl Events {
+    /// The next event for the client, comments left out; usage frames on the way go to the meter.
+    async fn next_of_answer(&mut self, meter: &mut Meter) -> Result<Option<Event>, String> {
+        loop {
+            match self.next(meter).await? {
+                Some(event) if event.data().is_none() => {}
+                event => return Ok(event),
+            }
+        }
+    }
+
+    /// The next event for the client, comments included; usage frames on the way go to the meter.
+    ///
+    /// # Errors
+    /// What the node did wrong.
+    pub(super) async fn next(&mut self, meter: &mut Meter) -> Result<Option<Event>, String> {
+        loop {
+            let event = match self.ready.pop_front() {
+                Some(event) => event,
+                None if self.read().await? => continue,
+                None => return Ok(None),
+            };
+            match event.name() {
+                Some(USAGE_EVENT) => {
+                    let frame = event.data().and_then(|data| serde_json::from_str::<UsageFrame>(data).ok());
+                    meter.observe(frame.ok_or_else(|| "its usage frame is no usage frame".to_owned())?);
+                }
+                Some("error") => return Err("it failed while computing".to_owned()),
+                _ => return Ok(Some(event)),
+            }
+        }
+    }
+
+    /// True when an event can be taken without waiting.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Reads a chunk; false at the end.
+    async fn read(&mut self) -> Result<bool, String> {
+        let frame = tokio::time::timeout(SILENCE, self.body.frame()).await.map_err(|_| "it fell silent".to_owned())?;
+        match frame {
+            None if self.scanner.is_empty() => Ok(false),
+            None => Err("it broke off within an event".to_owned()),
+            Some(Err(error)) => Err(format!("the connection broke: {error}")),
+            Some(Ok(frame)) => {
+                if let Ok(bytes) = frame.into_data() {
+                    self.ready.extend(self.scanner.push(&bytes).map_err(|error| error.to_string())?);
+                }
+                Ok(true)
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The answer on its way to the client: every event byte for byte as the node wrote it, usage frames aside.
+
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use openapi::error::ApiError;
+use openapi::sse::{self, Event};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::forward::{Answer, Events};
+use super::meter::{Meter, Outcome};
+use super::node_failed;
+use crate::auth;
+use crate::error::Failure;
+
+/// The node that answered.
+const NODE_HEADER: HeaderName = HeaderName::from_static("x-commonwatt-node");
+/// The request, to look up at `GET /api/requests/{id}`.
+const REQUEST_HEADER: HeaderName = HeaderName::from_static("x-commonwatt-request-id");
+const JOULES_HEADER: HeaderName = HeaderName::from_static("x-energy-joules");
+const TIER_HEADER: HeaderName = HeaderName::from_static("x-energy-tier");
+
+/// Answers with an event stream. When the client leaves, the stream is dropped, and with it the call to the node.
+pub(super) fn stream(answer: Answer, meter: Meter, revoked: CancellationToken) -> Response {
+    let mut headers = headers(&meter);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // Tells reverse proxies not to collect the stream.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    let relay = Relay { events: answer.events, meter, revoked, first: Some(answer.first) };
+    let pieces = futures_util::stream::unfold(Some(relay), |relay| async { relay?.piece().await });
+    (headers, Body::from_stream(pieces)).into_response()
+}
+
+/// Answers with the whole JSON.
+pub(super) fn whole(answer: Answer, mut meter: Meter) -> Result<Response, Failure> {
+    let Some(json) = answer.first.data().map(str::to_owned) else {
+        meter.end(Outcome::NodeFailed, 502);
+        return Err(node_failed().into());
+    };
+    let mut headers = headers(&meter);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(energy) = meter.energy() {
+        headers.extend(HeaderValue::try_from(energy.joules.to_string()).map(|joules| (JOULES_HEADER, joules)));
+        headers.insert(TIER_HEADER, HeaderValue::from_static(energy.tier.letter()));
+    }
+    meter.end(Outcome::Completed, 200);
+    Ok((headers, json).into_response())
+}
+
+struct Relay {
+    events: Events,
+    meter: Meter,
+    revoked: CancellationToken,
+    first: Option<Event>,
+}
+
+/// What goes out next, and who goes on.
+type Piece = Option<(Result<Bytes, Infallible>, Option<Relay>)>;
+
+impl Relay {
+    /// The next bytes for the client: all events that are there, in one piece.
+    async fn piece(mut self) -> Piece {
+        let mut bytes = Vec::new();
+        loop {
+            let event = match self.first.take() {
+                Some(first) => Ok(Some(first)),
+                None => {
+                    let revoked = self.revoked.clone();
+                    tokio::select! {
+                        biased;
+                        () = revoked.cancelled() => return self.broken_off(bytes, Outcome::KeyRevoked, &auth::revoked()),
+                        event = self.events.next(&mut self.meter) => event,
+                    }
+                }
+            };
+            match event {
+                Ok(Some(event)) if event.data() == Some("[DONE]") => return self.completed(bytes, &event),
+                Ok(Some(event)) => bytes.extend_from_slice(&event.raw),
+                Ok(None) => return self.failed(bytes, "it ended before the answer did"),
+                Err(reason) => return self.failed(bytes, &reason),
+            }
+            if !self.events.has_ready() {
+                return Some((Ok(bytes.into()), Some(self)));
+            }
+        }
+    }
+
+    /// What the request used stands before the end mark, in a comment that every client skips.
+    fn completed(mut self, mut bytes: Vec<u8>, done: &Event) -> Piece {
+        bytes.extend_from_slice(sse::comment(&format!("commonwatt {}", self.meter.summary())).as_bytes());
+        bytes.extend_from_slice(&done.raw);
+        self.meter.end(Outcome::Completed, 200);
+        Some((Ok(bytes.into()), None))
+    }
+
+    fn failed(self, bytes: Vec<u8>, reason: &str) -> Piece {
+        tracing::warn!(request = %self.meter.id(), node = ?self.meter.node(), reason, "a stream failed");
+        self.broken_off(bytes, Outcome::NodeFailed, &node_failed())
+    }
+
+    /// Ends the stream with an error that OpenAI's SDKs raise.
+    fn broken_off(mut self, mut bytes: Vec<u8>, outcome: Outcome, error: &ApiError) -> Piece {
+        bytes.extend_from_slice(sse::data(&error.body()).unwrap_or_default().as_bytes());
+        self.meter.end(outcome, error.status);
+        Some((Ok(bytes.into()), None))
+    }
+}
+
+fn headers(meter: &Meter) -> HeaderMap {
+    let value = |id: Uuid| HeaderValue::try_from(id.to_string()).ok();
+    let request = value(meter.id()).map(|id| (REQUEST_HEADER, id));
+    let node = meter.node().and_then(value).map(|id| (NODE_HEADER, id));
+    request.into_iter().chain(node).collect()
+}

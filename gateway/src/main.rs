@@ -1,0 +1,102 @@
+//! The program `commonwatt`.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use gateway::config::{Command, Config, UpConfig};
+use gateway::up::{self, UpSettings};
+use gateway::{admin, router, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let config = Config::parse();
+    let filter = EnvFilter::try_from_env("COMMONWATT_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(config) {
+        Ok(code) => code,
+        Err(error) => {
+            // Standard error is the last resort: if it is closed, the exit code speaks alone.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    match config.command {
+        Command::Up(config) => up::up(settings(config)).await?,
+        Command::Serve(config) => serve::serve(config.clone(), until_told_to_stop(config.with_parent)?).await?,
+        Command::Admin { store, action } => print(&admin::run(&store, action).await?)?,
+        Command::Healthcheck { listen } => healthcheck(listen).await?,
+        Command::Openapi => print(&router::document().to_pretty_json()?)?,
+        Command::WithPostgres { command } => {
+            let code = up::with_postgres(command).await?;
+            return Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn settings(config: UpConfig) -> UpSettings {
+    UpSettings {
+        data: config.data,
+        port: config.port,
+        node_port: config.node_port,
+        database_url: config.database_url,
+        model: config.model,
+    }
+}
+
+/// Given on SIGTERM, on Ctrl-C, and, if asked for, at the end of standard input.
+fn until_told_to_stop(with_parent: bool) -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let told = stop.clone();
+    tokio::spawn(async move {
+        let parent_gone = async {
+            if !with_parent {
+                std::future::pending::<()>().await;
+            }
+            // The end, an error or a byte: all mean that the parent holds the other end no longer.
+            let _ = tokio::io::stdin().read(&mut [0]).await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = parent_gone => {}
+        }
+        told.cancel();
+    });
+    Ok(stop)
+}
+
+async fn healthcheck(mut listen: SocketAddr) -> anyhow::Result<()> {
+    if listen.ip().is_unspecified() {
+        listen.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let ask = async {
+        let mut stream = TcpStream::connect(listen).await?;
+        stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        anyhow::Ok(answer)
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(3), ask).await.context("the gateway does not answer")??;
+    if !answer.contains(" 200 ") {
+        bail!("the gateway is not well: {}", answer.lines().next().unwrap_or_default());
+    }
+    Ok(())
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
+}

@@ -1,0 +1,163 @@
+//! How a node joins: its operator makes a one-time token, the node trades it for an identity. The only module that writes
+//! the tables `nodes` and `enrolment_tokens`.
+
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use openapi::error::ApiError;
+use openapi::node::{ENROL_PATH, Enrolled, Enrolment, Offer};
+use sqlx::PgPool;
+use sqlx::types::Json as SqlJson;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::body::{Json, RawJson};
+use crate::error::Failure;
+use crate::secrets::{self, Secrets};
+
+const TOKEN_PREFIX: &str = "enrol-cw-";
+const TOKEN_LIFETIME: Duration = Duration::days(7);
+const NAME_LENGTHS: std::ops::RangeInclusive<usize> = 1..=100;
+
+/// Binds a node's key to an operator's account.
+#[utoipa::path(post, path = ENROL_PATH, tag = "Nodes", request_body = Enrolment,
+    responses((status = 200, body = Enrolled), Failure))]
+pub async fn enrol(app: App, RawJson(body): RawJson) -> Result<Json<Enrolled>, Failure> {
+    let enrolment: Enrolment =
+        serde_json::from_slice(&body).map_err(|error| ApiError::invalid_json(&error.to_string()))?;
+    let public_key = proven_key(&enrolment)?;
+    if !NAME_LENGTHS.contains(&enrolment.name.chars().count()) || enrolment.name.contains('\0') {
+        return Err(ApiError::invalid("A node's name has 1 to 100 characters.").with_param("name").into());
+    }
+    let token = app.secrets.hash(enrolment.token.trim());
+    let node = bind(&app.database, &token.0, &enrolment.name, &public_key).await?.ok_or_else(|| {
+        let message =
+            "The enrolment token is unknown, used or expired. Create a new one at POST /api/enrolment-tokens.";
+        ApiError::new(401, "invalid_request_error", Some("invalid_enrolment_token"), message)
+    })?;
+    tracing::info!(%node, name = enrolment.name, "a node has enrolled");
+    Ok(Json(Enrolled { node, ticket_key: app.secrets.ticket_public.clone() }))
+}
+
+/// The key, if the node has signed the enrolment with it.
+fn proven_key(enrolment: &Enrolment) -> Result<Vec<u8>, ApiError> {
+    let refused =
+        || ApiError::invalid("The enrolment is not signed with the key that it names.").with_param("signature");
+    let public_key = BASE64_URL_SAFE_NO_PAD.decode(&enrolment.public_key).map_err(|_| refused())?;
+    let signature = BASE64_URL_SAFE_NO_PAD.decode(&enrolment.signature).map_err(|_| refused())?;
+    let signed = Enrolment::signed_bytes(&enrolment.token, &enrolment.public_key);
+    UnparsedPublicKey::new(&ED25519, &public_key).verify(&signed, &signature).map_err(|_| refused())?;
+    Ok(public_key)
+}
+
+/// Uses the token up and makes the node, both or neither. A key that enrols again in the same account stays the same node.
+async fn bind(database: &PgPool, token: &[u8], name: &str, public_key: &[u8]) -> Result<Option<Uuid>, sqlx::Error> {
+    let mut transaction = database.begin().await?;
+    let used = sqlx::query!(
+        "update enrolment_tokens set used_at = now() where token_hash = $1 and used_at is null and expires_at > now()
+         returning id, account_id",
+        token
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    let Some(used) = used else { return Ok(None) };
+    let node = sqlx::query_scalar!(
+        "insert into nodes (id, account_id, name, public_key) values ($1, $2, $3, $4)
+         on conflict (public_key) where removed_at is null do update set name = excluded.name
+         where nodes.account_id = excluded.account_id returning id",
+        Uuid::now_v7(),
+        used.account_id,
+        name,
+        public_key
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    let Some(node) = node else { return Ok(None) };
+    sqlx::query!("update enrolment_tokens set node_id = $2 where id = $1", used.id, node)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(Some(node))
+}
+
+/// Makes an enrolment token; its text exists nowhere else.
+///
+/// # Errors
+/// When the database or the system's randomness fails.
+pub async fn create_token(
+    database: &PgPool,
+    secrets: &Secrets,
+    account: Uuid,
+) -> anyhow::Result<(String, OffsetDateTime)> {
+    let token = format!("{TOKEN_PREFIX}{}", secrets::random()?);
+    let expires_at = OffsetDateTime::now_utc() + TOKEN_LIFETIME;
+    let hash = secrets.hash(&token);
+    sqlx::query!(
+        "insert into enrolment_tokens (id, account_id, token_hash, expires_at) values ($1, $2, $3, $4)",
+        Uuid::now_v7(),
+        account,
+        hash.0.as_slice(),
+        expires_at
+    )
+    .execute(database)
+    .await?;
+    Ok((token, expires_at))
+}
+
+/// True when a token can still be used.
+///
+/// # Errors
+/// When the database fails.
+pub async fn token_is_good(database: &PgPool, secrets: &Secrets, token: &str) -> Result<bool, sqlx::Error> {
+    let hash = secrets.hash(token);
+    let found = sqlx::query_scalar!(
+        "select 1 as one from enrolment_tokens where token_hash = $1 and used_at is null and expires_at > now()",
+        hash.0.as_slice()
+    );
+    Ok(found.fetch_optional(database).await?.is_some())
+}
+
+/// The public key of a node that has not been removed.
+pub(super) async fn public_key(database: &PgPool, node: Uuid) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    sqlx::query_scalar!("select public_key from nodes where id = $1 and removed_at is null", node)
+        .fetch_optional(database)
+        .await
+}
+
+/// Keeps what a node has published when it connected.
+pub(super) async fn keep_offer(database: &PgPool, node: Uuid, offer: &Offer) -> Result<(), sqlx::Error> {
+    sqlx::query!("update nodes set offer = $2, last_seen_at = now() where id = $1", node, SqlJson(offer) as _)
+        .execute(database)
+        .await
+        .map(drop)
+}
+
+/// Notes when a node was last connected.
+pub(super) async fn seen(database: &PgPool, node: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query!("update nodes set last_seen_at = now() where id = $1", node).execute(database).await.map(drop)
+}
+
+/// Removes a node for good. False when the account has no such node.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove(database: &PgPool, account: Uuid, node: Uuid) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "update nodes set removed_at = coalesce(removed_at, now()) where id = $1 and account_id = $2",
+        node,
+        account
+    );
+    Ok(done.execute(database).await?.rows_affected() == 1)
+}
+
+/// What every node that has not been removed offered last.
+///
+/// # Errors
+/// When the database fails.
+pub async fn offers(database: &PgPool) -> Result<Vec<Offer>, sqlx::Error> {
+    let offers = sqlx::query_scalar!(
+        r#"select offer as "offer!: SqlJson<Offer>" from nodes where offer is not null and removed_at is null"#
+    );
+    Ok(offers.fetch_all(database).await?.into_iter().map(|SqlJson(offer)| offer).collect())
+}

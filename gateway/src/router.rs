@@ -1,0 +1,157 @@
+//! Every route and every layer of the gateway, on one screen.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use openapi::error::ApiError;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tracing::Instrument;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::api;
+use crate::app::App;
+use crate::body::Json;
+use crate::error::{Failure, Problem};
+use crate::nodes::{enrol, tunnel};
+use crate::v1;
+
+/// The id of a request, which its reply bears as `x-request-id`.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestId(pub Uuid);
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        // Developers, with an inference key
+        .routes(routes!(v1::models))
+        .routes(routes!(v1::model))
+        .routes(routes!(v1::chat_completions))
+        .routes(routes!(v1::completions))
+        // People and scripts, with a session or a management key
+        .routes(routes!(api::sessions::sign_in))
+        .routes(routes!(api::sessions::refresh))
+        .routes(routes!(api::sessions::sign_out))
+        .routes(routes!(api::me))
+        .routes(routes!(api::keys::create, api::keys::list))
+        .routes(routes!(api::keys::rename, api::keys::revoke))
+        .routes(routes!(api::nodes::create_token))
+        .routes(routes!(api::nodes::list))
+        .routes(routes!(api::nodes::remove))
+        .routes(routes!(api::usage::usage))
+        .routes(routes!(api::usage::requests))
+        .routes(routes!(api::usage::request))
+        // Nodes, with a token and then with their own key
+        .routes(routes!(enrol::enrol))
+        .routes(routes!(tunnel::open))
+}
+
+/// The gateway as a service. Layers from the outside in.
+pub fn router(app: App) -> Router {
+    let (api, document) = routes().split_for_parts();
+    let document = Arc::new(document);
+    api.route("/openapi.json", get(move || openapi_json(Arc::clone(&document))))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .fallback(unknown_url)
+        .method_not_allowed_fallback(method_not_allowed)
+        // A panic is one failed request, not a broken connection
+        .layer(CatchPanicLayer::custom(panicked))
+        // Replies are nobody else's to keep or to guess the type of
+        .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
+        .layer(SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
+        // Outermost, so that every reply bears the id under which the log has it
+        .layer(middleware::from_fn(with_request_id))
+        .with_state(app)
+}
+
+/// The description of the API.
+pub fn document() -> utoipa::openapi::OpenApi {
+    routes().into_openapi()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Commonwatt gateway",
+        description = "OpenAI's API under /v1, management under /api, nodes under /node.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(openapi::error::ErrorBody, Problem)),
+    modifiers(&Security)
+)]
+struct Document;
+
+struct Security;
+
+impl utoipa::Modify for Security {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let bearer = |about: &str| {
+            SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(about)).build())
+        };
+        components.add_security_scheme("key", bearer("An inference key, `sk-cw-…`"));
+        components
+            .add_security_scheme("session", bearer("An access token from POST /api/sessions, or a management key"));
+    }
+}
+
+async fn with_request_id(mut request: Request, next: Next) -> Response {
+    let id = Uuid::now_v7();
+    request.extensions_mut().insert(RequestId(id));
+    let span = tracing::info_span!("http", request = %id, method = %request.method(), path = request.uri().path());
+    let mut response = next.run(request).instrument(span).await;
+    if let Ok(value) = HeaderValue::try_from(id.to_string()) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// Ready to take work: the database answers and nothing is being shut down.
+async fn ready(app: App) -> Response {
+    let waiting = app.recorder.waiting();
+    let database = sqlx::query_scalar!("select 1 as one").fetch_one(&app.database).await.is_ok();
+    let stopping = app.stop.is_cancelled();
+    let status = if database && !stopping { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let state = serde_json::json!({
+        "database": if database { "up" } else { "away" },
+        "stopping": stopping,
+        "nodes": app.nodes.all().len(),
+        "records_waiting": waiting,
+    });
+    (status, Json(state)).into_response()
+}
+
+async fn openapi_json(document: Arc<utoipa::openapi::OpenApi>) -> Json<utoipa::openapi::OpenApi> {
+    Json(document.as_ref().clone())
+}
+
+async fn unknown_url(method: Method, uri: Uri) -> Response {
+    if uri.path().starts_with("/api/") {
+        return Problem::of(StatusCode::NOT_FOUND, "There is nothing at this path. See /openapi.json.").into_response();
+    }
+    Failure(ApiError::unknown_url(method.as_str(), uri.path())).into_response()
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Response {
+    if uri.path().starts_with("/api/") {
+        return Problem::of(StatusCode::METHOD_NOT_ALLOWED, "This path has no such method. See /openapi.json.")
+            .into_response();
+    }
+    Failure(ApiError::method_not_allowed(method.as_str(), uri.path())).into_response()
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a handler panicked");
+    Failure(ApiError::internal()).into_response()
+}

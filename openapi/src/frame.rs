@@ -1,0 +1,26 @@
+//! What travels beside an answer, from node to gateway, on the same event stream.
+//!
+//! A node answers every ticketed request with an event stream. `data:` events are the client's: chunks and `[DONE]` of a
+//! streamed answer, or one event with the whole JSON of an unstreamed one. [`USAGE_EVENT`]s are the gateway's: it eats
+//! them, so that what was used is known however the answer ends. Comments keep a waiting stream alive.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::chat::FinishReason;
+use crate::energy::Energy;
+
+/// The name of a [`UsageFrame`]'s event.
+pub const USAGE_EVENT: &str = "usage";
+
+/// What an answer has used so far. Counts are cumulative: the last frame holds the total.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UsageFrame {
+    pub prompt_tokens: u64,
+    pub completion_tokens: u64,
+    /// The ids of the tokens since the frame before this one, in order.
+    pub token_ids: Vec<u32>,
+    pub energy: Energy,
+    /// Set on the last frame.
+    pub finish_reason: Option<FinishReason>,
+}

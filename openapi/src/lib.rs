@@ -1,0 +1,38 @@
+//! The contract: every wire type that the gateway, the nodes and the outside share.
+//!
+//! No I/O happens here. The gateway and the provider both depend on this crate and never on each other; anyone
+//! else may depend on it to speak to either. Reading order:
+//!
+//! - [`units`]: integers with names, for energy and time
+//! - [`error`]: OpenAI's error body and the errors that both sides answer with
+//! - [`fields`]: reading a JSON request field by field, with OpenAI's messages
+//! - [`chat`], [`completion`], [`model`], [`sampling`], [`usage`]: OpenAI's shapes
+//! - [`energy`]: what an answer cost in joules, and how well that is known
+//! - [`sse`], [`frame`]: the event stream between node and gateway
+//! - [`manifest`], [`node`]: what a node is, offers and promises
+
+pub mod units;
+
+pub mod error;
+
+pub mod fields;
+
+pub mod sampling;
+
+pub mod chat;
+
+pub mod completion;
+
+pub mod model;
+
+pub mod usage;
+
+pub mod energy;
+
+pub mod sse;
+
+pub mod frame;
+
+pub mod manifest;
+
+pub mod node;

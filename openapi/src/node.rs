@@ -1,0 +1,120 @@
+//! How a node joins a gateway, what it offers, and the ticket without which it serves nobody.
+//!
+//! A node enrols once (`POST` [`ENROL_PATH`]), then dials [`TUNNEL_PATH`] with a signed greeting and asks for an upgrade
+//! to [`TUNNEL_PROTOCOL`]. On the upgraded connection the roles swap: the gateway speaks HTTP/2 to the node, which
+//! serves [`OFFER_PATH`], [`STATUS_PATH`] and the OpenAI paths.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::manifest::ModelManifest;
+
+/// On the gateway: a new node presents its one-time token.
+pub const ENROL_PATH: &str = "/node/v1/enrol";
+/// On the gateway: an enrolled node dials in.
+pub const TUNNEL_PATH: &str = "/node/v1/tunnel";
+/// The name of the protocol that the connection is upgraded to.
+pub const TUNNEL_PROTOCOL: &str = "commonwatt-tunnel/1";
+/// On the node, through the tunnel: what it sells.
+pub const OFFER_PATH: &str = "/node/v1/offer";
+/// On the node, through the tunnel: an endless event stream of [`NodeStatus`].
+pub const STATUS_PATH: &str = "/node/v1/status";
+/// The header that carries a [`Ticket`] as compact JWS.
+pub const TICKET_HEADER: &str = "x-commonwatt-ticket";
+/// Goes before what a node signs to enrol, so that the signature means nothing elsewhere.
+pub const ENROL_CONTEXT: &str = "commonwatt enrolment v1";
+/// The audience of the greeting that opens a tunnel.
+pub const TUNNEL_AUDIENCE: &str = "commonwatt-tunnel";
+
+/// A node asks to be bound to an operator's account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Enrolment {
+    /// The one-time enrolment token.
+    pub token: String,
+    /// What the operator calls this machine.
+    pub name: String,
+    /// The node's Ed25519 public key, 32 bytes in base64url without padding.
+    pub public_key: String,
+    /// Ed25519 over [`Enrolment::signed_bytes`], base64url without padding: proves that the node holds the key.
+    pub signature: String,
+}
+
+impl Enrolment {
+    /// The bytes that a node signs to enrol.
+    pub fn signed_bytes(token: &str, public_key: &str) -> Vec<u8> {
+        format!("{ENROL_CONTEXT}\n{token}\n{public_key}").into_bytes()
+    }
+}
+
+/// The gateway's answer to an enrolment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Enrolled {
+    pub node: Uuid,
+    /// Ed25519 public key, base64url without padding, that signs this gateway's tickets.
+    pub ticket_key: String,
+}
+
+/// What a node says when it dials in: a JWS (EdDSA) with the node's own key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Greeting {
+    /// The node.
+    pub sub: Uuid,
+    /// Always [`TUNNEL_AUDIENCE`].
+    pub aud: String,
+    /// Seconds since 1970.
+    pub iat: u64,
+    /// Seconds since 1970; greetings live for a minute.
+    pub exp: u64,
+    /// Used once.
+    pub jti: Uuid,
+}
+
+/// What a node sells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Offer {
+    /// Version of the node program.
+    pub version: String,
+    pub models: Vec<OfferedModel>,
+    /// Requests that it computes at the same time.
+    pub slots: u32,
+    /// Requests that it lets wait beyond those.
+    pub queue: u32,
+}
+
+/// A model on offer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OfferedModel {
+    pub manifest: ModelManifest,
+    /// The most tokens that prompt and answer may have together.
+    pub context_length: u32,
+}
+
+/// How a node is at this moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeStatus {
+    /// Sequences in the engine.
+    pub running: u32,
+    /// Requests that wait for a slot.
+    pub waiting: u32,
+    /// Set once the node is on its way out: it ends what it has and takes nothing new.
+    pub draining: bool,
+}
+
+/// The gateway's word that a call is its own: a JWS (EdDSA). A node serves nothing through its tunnel without one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The node that it is for.
+    pub aud: Uuid,
+    /// The request, whose id the answer bears.
+    pub request: Uuid,
+    /// Which try of the request this is, from 1.
+    pub attempt: u32,
+    /// The model id that the node must serve it with.
+    pub model: String,
+    /// Used when the client gave none, so that another node can take over the same answer.
+    pub seed: i64,
+    /// Seconds since 1970.
+    pub exp: u64,
+}

@@ -1,0 +1,152 @@
+//! Server-sent events: written by one line of code, split by one scanner. Source: WHATWG HTML, 9.2 "Server-sent events".
+
+use serde::Serialize;
+
+/// The last event of every OpenAI stream.
+pub const DONE: &str = "data: [DONE]\n\n";
+
+/// An event without a name whose data is JSON.
+///
+/// # Errors
+/// When the value can't be written as JSON.
+pub fn data(json: &impl Serialize) -> serde_json::Result<String> {
+    Ok(format!("data: {}\n\n", serde_json::to_string(json)?))
+}
+
+/// A named event whose data is JSON.
+///
+/// # Errors
+/// When the value can't be written as JSON.
+pub fn named(event: &str, json: &impl Serialize) -> serde_json::Result<String> {
+    Ok(format!("event: {event}\n{}", data(json)?))
+}
+
+/// A comment, which every client skips.
+pub fn comment(text: &str) -> String {
+    format!(": {text}\n\n")
+}
+
+/// One event as it stood on the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Every byte of it, with the blank line that ends it.
+    pub raw: Vec<u8>,
+}
+
+impl Event {
+    /// Its name; an event without one is a `message`, a comment has none.
+    pub fn name(&self) -> Option<&str> {
+        self.field("event").or_else(|| self.data().map(|_| "message"))
+    }
+
+    /// Its data; of several `data` lines the first, since everybody who speaks this protocol sends one.
+    pub fn data(&self) -> Option<&str> {
+        self.field("data")
+    }
+
+    fn field(&self, name: &str) -> Option<&str> {
+        let text = std::str::from_utf8(&self.raw).ok()?;
+        text.lines().find_map(|line| {
+            let value = line.strip_prefix(name)?.strip_prefix(':')?;
+            Some(value.strip_prefix(' ').unwrap_or(value))
+        })
+    }
+}
+
+/// An event grew beyond what the scanner holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an event is longer than {0} bytes")]
+pub struct EventTooLong(pub usize);
+
+/// Splits a byte stream into events, wherever the chunks are cut.
+#[derive(Debug)]
+pub struct Scanner {
+    pending: Vec<u8>,
+    limit: usize,
+}
+
+impl Scanner {
+    /// A scanner that holds at most `limit` bytes of an unfinished event.
+    pub fn new(limit: usize) -> Self {
+        Self { pending: Vec::new(), limit }
+    }
+
+    /// Adds bytes and takes out every event that they complete.
+    ///
+    /// # Errors
+    /// When an unfinished event is longer than the limit.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Event>, EventTooLong> {
+        // A delimiter may straddle the border, so look again at the last three bytes.
+        let mut from = self.pending.len().saturating_sub(3);
+        self.pending.extend_from_slice(bytes);
+        let mut events = Vec::new();
+        while let Some(end) = end_of_event(&self.pending, from) {
+            let rest = self.pending.split_off(end);
+            events.push(Event { raw: std::mem::replace(&mut self.pending, rest) });
+            from = 0;
+        }
+        if self.pending.len() > self.limit { Err(EventTooLong(self.limit)) } else { Ok(events) }
+    }
+
+    /// True when no event is half read.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+}
+
+/// The index just behind the blank line that ends the first event.
+fn end_of_event(bytes: &[u8], from: usize) -> Option<usize> {
+    (from..bytes.len()).find_map(|at| {
+        let rest = &bytes[at..];
+        if rest.starts_with(b"\n\n") {
+            Some(at + 2)
+        } else if rest.starts_with(b"\r\n\r\n") {
+            Some(at + 4)
+        } else {
+            None
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_and_data_are_read() {
+        let mut scanner = Scanner::new(1000);
+        let stream = ": hello\n\nevent: usage\ndata: {\"a\":1}\n\ndata: [DONE]\r\n\r\ndata: half";
+        let events = scanner.push(stream.as_bytes()).unwrap();
+        let seen: Vec<_> = events.iter().map(|e| (e.name(), e.data())).collect();
+        assert_eq!(seen, [(None, None), (Some("usage"), Some("{\"a\":1}")), (Some("message"), Some("[DONE]"))]);
+        assert!(!scanner.is_empty());
+    }
+
+    #[test]
+    fn an_endless_event_is_refused() {
+        assert_eq!(Scanner::new(10).push(&[b'x'; 11]), Err(EventTooLong(10)));
+    }
+
+    proptest! {
+        /// However a stream is cut into chunks, the same events come out and no byte is lost.
+        #[test]
+        fn cuts_do_not_matter(texts in prop::collection::vec("[a-z\n:]{0,12}", 0..8), cuts in prop::collection::vec(1usize..7, 0..40)) {
+            let stream: String = texts.iter().map(|text| format!("data: {}\n\n", text.replace("\n\n", "\n").trim_matches('\n'))).collect();
+            let whole = Scanner::new(9999).push(stream.as_bytes()).unwrap();
+            let mut scanner = Scanner::new(9999);
+            let mut pieces = Vec::new();
+            let mut rest = stream.as_bytes();
+            for cut in cuts.iter().cycle().take(stream.len() + 1).chain([&usize::MAX]) {
+                let (head, tail) = rest.split_at((*cut).min(rest.len()));
+                pieces.extend(scanner.push(head).unwrap());
+                rest = tail;
+            }
+            pieces.extend(scanner.push(rest).unwrap());
+            let bytes: Vec<u8> = pieces.iter().flat_map(|e| e.raw.clone()).collect();
+            prop_assert_eq!(bytes, stream.as_bytes());
+            prop_assert_eq!(pieces, whole);
+        }
+    }
+}

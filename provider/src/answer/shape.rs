@@ -1,0 +1,163 @@
+//! An answer in the shape of its endpoint: whole, or in pieces.
+
+use openapi::chat::{ChatChoice, ChatChunk, ChatCompletion, ChatMessage, ChunkChoice, Delta, FinishReason, Role};
+use openapi::completion::{Completion, CompletionChoice};
+use openapi::node::Ticket;
+use openapi::sse;
+use openapi::usage::Usage;
+use serde::Serialize;
+
+use crate::node::{Node, unix_seconds};
+
+/// Which of OpenAI's two shapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    Chat,
+    Completion,
+}
+
+impl Endpoint {
+    /// The request field that holds the prompt.
+    pub(super) fn prompt_field(self) -> &'static str {
+        match self {
+            Self::Chat => "messages",
+            Self::Completion => "prompt",
+        }
+    }
+}
+
+/// What every piece of one answer has in common.
+pub(super) struct Shape {
+    endpoint: Endpoint,
+    id: String,
+    created: u64,
+    model: String,
+    fingerprint: String,
+    include_usage: bool,
+}
+
+impl Shape {
+    pub(super) fn new(node: &Node, endpoint: Endpoint, ticket: Option<&Ticket>, include_usage: bool) -> Self {
+        let request = ticket.map_or_else(uuid::Uuid::now_v7, |ticket| ticket.request);
+        let prefix = match endpoint {
+            Endpoint::Chat => "chatcmpl",
+            Endpoint::Completion => "cmpl",
+        };
+        Self {
+            endpoint,
+            id: format!("{prefix}-{}", request.simple()),
+            created: unix_seconds(),
+            model: node.manifest.name.clone(),
+            fingerprint: node.fingerprint.clone(),
+            include_usage,
+        }
+    }
+
+    /// The first event of a chat stream says who speaks.
+    pub(super) fn opening(&self) -> String {
+        match self.endpoint {
+            Endpoint::Chat => {
+                self.chat_chunk(Delta { role: Some(Role::Assistant), content: Some(String::new()) }, None)
+            }
+            Endpoint::Completion => String::new(),
+        }
+    }
+
+    pub(super) fn text(&self, text: &str) -> String {
+        match self.endpoint {
+            Endpoint::Chat => self.chat_chunk(Delta { role: None, content: Some(text.to_owned()) }, None),
+            Endpoint::Completion => self.completion_piece(text, None),
+        }
+    }
+
+    /// The last events of a stream: the reason, the usage if asked for, and OpenAI's end mark.
+    pub(super) fn ending(&self, reason: FinishReason, usage: Usage) -> String {
+        let mut ending = match self.endpoint {
+            Endpoint::Chat => self.chat_chunk(Delta::default(), Some(reason)),
+            Endpoint::Completion => self.completion_piece("", Some(reason)),
+        };
+        if self.include_usage {
+            ending.push_str(&self.usage_event(usage));
+        }
+        ending.push_str(sse::DONE);
+        ending
+    }
+
+    /// The whole answer as JSON.
+    pub(super) fn whole(&self, text: String, reason: FinishReason, usage: Usage) -> String {
+        match self.endpoint {
+            Endpoint::Chat => json(&ChatCompletion {
+                id: self.id.clone(),
+                object: "chat.completion".to_owned(),
+                created: self.created,
+                model: self.model.clone(),
+                choices: vec![ChatChoice {
+                    index: 0,
+                    message: ChatMessage { role: Role::Assistant, content: text, refusal: None },
+                    logprobs: None,
+                    finish_reason: reason,
+                }],
+                usage,
+                system_fingerprint: self.fingerprint.clone(),
+            }),
+            Endpoint::Completion => json(&self.completion(vec![choice(&text, Some(reason))], Some(Some(usage)))),
+        }
+    }
+
+    fn usage_event(&self, usage: Usage) -> String {
+        match self.endpoint {
+            Endpoint::Chat => event(&self.chunk(Vec::new(), Some(Some(usage)))),
+            Endpoint::Completion => event(&self.completion(Vec::new(), Some(Some(usage)))),
+        }
+    }
+
+    fn chat_chunk(&self, delta: Delta, finish_reason: Option<FinishReason>) -> String {
+        event(&self.chunk(vec![ChunkChoice { index: 0, delta, logprobs: None, finish_reason }], self.no_usage_yet()))
+    }
+
+    fn chunk(&self, choices: Vec<ChunkChoice>, usage: Option<Option<Usage>>) -> ChatChunk {
+        ChatChunk {
+            id: self.id.clone(),
+            object: "chat.completion.chunk".to_owned(),
+            created: self.created,
+            model: self.model.clone(),
+            system_fingerprint: self.fingerprint.clone(),
+            choices,
+            usage,
+        }
+    }
+
+    fn completion_piece(&self, text: &str, reason: Option<FinishReason>) -> String {
+        event(&self.completion(vec![choice(text, reason)], self.no_usage_yet()))
+    }
+
+    fn completion(&self, choices: Vec<CompletionChoice>, usage: Option<Option<Usage>>) -> Completion {
+        Completion {
+            id: self.id.clone(),
+            object: "text_completion".to_owned(),
+            created: self.created,
+            model: self.model.clone(),
+            system_fingerprint: self.fingerprint.clone(),
+            choices,
+            usage,
+        }
+    }
+
+    /// With `include_usage`, OpenAI writes `"usage": null` on every piece but the last.
+    fn no_usage_yet(&self) -> Option<Option<Usage>> {
+        self.include_usage.then_some(None)
+    }
+}
+
+fn choice(text: &str, finish_reason: Option<FinishReason>) -> CompletionChoice {
+    CompletionChoice { index: 0, text: text.to_owned(), logprobs: None, finish_reason }
+}
+
+/// Strings, numbers and lists of them: writing these types as JSON can't fail.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn event(value: &impl Serialize) -> String {
+    sse::data(value).unwrap_or_default()
+}

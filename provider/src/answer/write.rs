@@ -1,0 +1,179 @@
+//! Writes an answer while it is computed, and stops the engine when nobody reads it any more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use openapi::chat::FinishReason;
+use openapi::energy::{Energy, EnergyUsage};
+use openapi::error::ApiError;
+use openapi::frame::{USAGE_EVENT, UsageFrame};
+use openapi::sse;
+use openapi::usage::Usage;
+use tokio::sync::mpsc;
+use tokio::time::{Interval, interval};
+
+use super::shape::Shape;
+use crate::energy::Share;
+use crate::engine::{EngineError, Generation, Step, Task};
+use crate::node::Node;
+use crate::slots::{Place, Slot};
+
+/// A waiting stream says this often that it is alive; the gateway takes a silent node for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// In which form the answer leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    /// To a local client, as OpenAI streams.
+    Stream,
+    /// To a local client, in one piece.
+    Whole,
+    /// To a gateway: usage frames beside either of the two.
+    Frames { stream: bool },
+}
+
+/// Makes bytes of steps.
+pub(super) struct Writer {
+    shape: Shape,
+    output: Output,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    /// The text so far, where it leaves in one piece.
+    text: String,
+    opened: bool,
+}
+
+/// Why writing ended early.
+enum Stopped {
+    ClientLeft,
+    Engine(EngineError),
+}
+
+impl Writer {
+    pub(super) fn new(shape: Shape, output: Output, prompt_tokens: usize) -> Self {
+        let prompt_tokens = prompt_tokens as u64;
+        Self { shape, output, prompt_tokens, completion_tokens: 0, text: String::new(), opened: false }
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.output == Output::Whole
+    }
+
+    /// Waits for a slot, computes and writes. Returns the error to answer with when nothing could be written.
+    pub(super) async fn run(
+        mut self,
+        node: Arc<Node>,
+        task: Task,
+        place: Place,
+        to: mpsc::Sender<Bytes>,
+    ) -> Option<ApiError> {
+        match self.write(&node, task, place, &to).await {
+            Ok(()) | Err(Stopped::ClientLeft) => None,
+            Err(Stopped::Engine(error)) => {
+                tracing::error!(%error, "an answer failed");
+                let failure = ApiError::internal();
+                if self.output != Output::Whole {
+                    let event = sse::named("error", &failure.body()).unwrap_or_default();
+                    // A client that has left needs no error.
+                    let _ = to.send(event.into()).await;
+                }
+                Some(failure)
+            }
+        }
+    }
+
+    async fn write(&mut self, node: &Node, task: Task, place: Place, to: &mpsc::Sender<Bytes>) -> Result<(), Stopped> {
+        let mut alive = interval(KEEP_ALIVE);
+        alive.reset();
+        let slot = self.wait(place, &mut alive, to).await?;
+        let share = node.energy.join();
+        let mut generation = node.engine.generate(task, slot).await.map_err(Stopped::Engine)?;
+        while let Some(step) = self.next_step(&mut generation, &mut alive, to).await? {
+            let piece = self.piece(&step, &share);
+            if !piece.is_empty() && to.send(piece.into()).await.is_err() {
+                return Err(Stopped::ClientLeft);
+            }
+        }
+        Ok(())
+    }
+
+    async fn wait(&self, place: Place, alive: &mut Interval, to: &mpsc::Sender<Bytes>) -> Result<Slot, Stopped> {
+        let mut slot = std::pin::pin!(place.slot());
+        loop {
+            tokio::select! {
+                slot = &mut slot => return Ok(slot),
+                () = to.closed() => return Err(Stopped::ClientLeft),
+                _ = alive.tick() => self.keep_alive("waiting for a slot", to).await,
+            }
+        }
+    }
+
+    async fn next_step(
+        &self,
+        generation: &mut Generation,
+        alive: &mut Interval,
+        to: &mpsc::Sender<Bytes>,
+    ) -> Result<Option<Step>, Stopped> {
+        loop {
+            tokio::select! {
+                step = generation.next() => return step.transpose().map_err(Stopped::Engine),
+                () = to.closed() => return Err(Stopped::ClientLeft),
+                _ = alive.tick() => self.keep_alive("computing", to).await,
+            }
+        }
+    }
+
+    async fn keep_alive(&self, doing: &str, to: &mpsc::Sender<Bytes>) {
+        if self.output != Output::Whole {
+            // Whether the client is still there is asked for at the next turn.
+            let _ = to.send(sse::comment(doing).into()).await;
+        }
+    }
+
+    /// The bytes of one step: what the gateway shall know first, then what the client sees.
+    fn piece(&mut self, step: &Step, share: &Share) -> String {
+        self.completion_tokens += step.token_ids.len() as u64;
+        let energy = share.energy();
+        let usage = Usage::new(self.prompt_tokens, self.completion_tokens, Some(EnergyUsage::from(&energy)));
+        match self.output {
+            Output::Stream => self.streamed(step, usage),
+            Output::Whole => self.collected(step, usage),
+            Output::Frames { stream } => {
+                let frame = self.frame(step, energy);
+                let answer = if stream { self.streamed(step, usage) } else { self.collected(step, usage) };
+                let answer = if stream || answer.is_empty() { answer } else { format!("data: {answer}\n\n") };
+                frame + &answer
+            }
+        }
+    }
+
+    fn frame(&self, step: &Step, energy: Energy) -> String {
+        let frame = UsageFrame {
+            prompt_tokens: self.prompt_tokens,
+            completion_tokens: self.completion_tokens,
+            token_ids: step.token_ids.clone(),
+            energy,
+            finish_reason: step.finish_reason,
+        };
+        sse::named(USAGE_EVENT, &frame).unwrap_or_default()
+    }
+
+    fn streamed(&mut self, step: &Step, usage: Usage) -> String {
+        let mut piece = if self.opened { String::new() } else { self.shape.opening() };
+        self.opened = true;
+        if !step.text.is_empty() {
+            piece.push_str(&self.shape.text(&step.text));
+        }
+        if let Some(reason) = step.finish_reason {
+            piece.push_str(&self.shape.ending(reason, usage));
+        }
+        piece
+    }
+
+    fn collected(&mut self, step: &Step, usage: Usage) -> String {
+        self.text.push_str(&step.text);
+        let whole = |reason: FinishReason| self.shape.whole(std::mem::take(&mut self.text), reason, usage);
+        step.finish_reason.map(whole).unwrap_or_default()
+    }
+}

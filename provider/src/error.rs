@@ -1,0 +1,40 @@
+//! Errors as the node answers them.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use openapi::error::{ApiError, ErrorBody};
+use utoipa::openapi::{RefOr, ResponseBuilder};
+
+/// An [`ApiError`] on its way out.
+#[derive(Debug)]
+pub struct Failure(pub ApiError);
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        #[expect(clippy::disallowed_types, reason = "answering with it is fine, only its rejections are not")]
+        let mut response = (status, axum::Json(self.0.body())).into_response();
+        if let Some(seconds) = self.0.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// Describes the errors once for every operation.
+impl utoipa::IntoResponses for Failure {
+    fn responses() -> std::collections::BTreeMap<String, RefOr<utoipa::openapi::response::Response>> {
+        let body = utoipa::openapi::Ref::from_schema_name(<ErrorBody as utoipa::ToSchema>::name());
+        let content = utoipa::openapi::ContentBuilder::new().schema(Some(body)).build();
+        let response = ResponseBuilder::new()
+            .description("What went wrong, in OpenAI's shape")
+            .content("application/json", content);
+        [("default".to_owned(), RefOr::T(response.build()))].into()
+    }
+}

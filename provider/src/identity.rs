@@ -1,0 +1,142 @@
+//! Who this node is: an Ed25519 key made on first start, and the gateways that know it.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use openapi::node::{Enrolled, Enrolment, Greeting, TUNNEL_AUDIENCE};
+use uuid::Uuid;
+
+use crate::node::unix_seconds;
+
+const GREETING_SECONDS: u64 = 60;
+
+/// The node's key and enrolments, kept in its data folder.
+pub struct Identity {
+    folder: PathBuf,
+    key: Ed25519KeyPair,
+    jws_key: EncodingKey,
+}
+
+impl Identity {
+    /// Reads the key, or makes one on first start. Only this user can read it.
+    ///
+    /// # Errors
+    /// When the folder can't be written or the key file is damaged.
+    pub fn open(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.join("node.key");
+        let pkcs8 = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let document = Ed25519KeyPair::generate_pkcs8(&aws_lc_rs::rand::SystemRandom::new())
+                    .map_err(|_| anyhow!("no randomness to make the node's key with"))?;
+                write_private(&path, document.as_ref())?;
+                document.as_ref().to_vec()
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot read the node's key {}", path.display())),
+        };
+        let key = Ed25519KeyPair::from_pkcs8(&pkcs8).map_err(|_| {
+            anyhow!("{} is damaged. Restore it from a backup, or delete it and enrol anew", path.display())
+        })?;
+        Ok(Self { folder: folder.to_owned(), key, jws_key: EncodingKey::from_ed_der(&pkcs8) })
+    }
+
+    /// The request that binds this node to an operator's account.
+    pub fn enrolment(&self, token: &str, name: &str) -> Enrolment {
+        let public_key = BASE64_URL_SAFE_NO_PAD.encode(self.key.public_key());
+        let signature = self.key.sign(&Enrolment::signed_bytes(token, &public_key));
+        Enrolment {
+            token: token.to_owned(),
+            name: name.to_owned(),
+            signature: BASE64_URL_SAFE_NO_PAD.encode(signature),
+            public_key,
+        }
+    }
+
+    /// A fresh greeting that opens a tunnel, as compact JWS.
+    ///
+    /// # Errors
+    /// When signing fails.
+    pub fn greeting(&self, node: Uuid) -> anyhow::Result<String> {
+        let now = unix_seconds();
+        let greeting = Greeting {
+            sub: node,
+            aud: TUNNEL_AUDIENCE.to_owned(),
+            iat: now,
+            exp: now + GREETING_SECONDS,
+            jti: Uuid::now_v7(),
+        };
+        Ok(jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &greeting, &self.jws_key)?)
+    }
+
+    /// What a gateway answered when this node enrolled with it.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub fn enrolled_with(&self, gateway: &str) -> anyhow::Result<Option<Enrolled>> {
+        Ok(self.enrolments()?.remove(gateway))
+    }
+
+    /// Keeps a gateway's answer.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn remember(&self, gateway: &str, enrolled: Enrolled) -> anyhow::Result<()> {
+        let mut enrolments = self.enrolments()?;
+        enrolments.insert(gateway.to_owned(), enrolled);
+        let path = self.enrolments_path();
+        let fresh = path.with_extension("json.new");
+        std::fs::write(&fresh, serde_json::to_vec_pretty(&enrolments)?)
+            .and_then(|()| std::fs::rename(&fresh, &path))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn enrolments(&self) -> anyhow::Result<BTreeMap<String, Enrolled>> {
+        let path = self.enrolments_path();
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    fn enrolments_path(&self) -> PathBuf {
+        self.folder.join("gateways.json")
+    }
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let write = || -> std::io::Result<()> {
+        let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    let mut write = write;
+    write().with_context(|| {
+        format!("cannot write {}. Choose a folder that can be written with COMMONWATT_DATA", path.display())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_stays_the_same_and_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = std::env::temp_dir().join(format!("identity-{}", Uuid::now_v7()));
+        std::fs::create_dir(&folder).unwrap();
+        let first = Identity::open(&folder).unwrap().enrolment("t", "n").public_key;
+        assert_eq!(Identity::open(&folder).unwrap().enrolment("t", "n").public_key, first);
+        let mode = std::fs::metadata(folder.join("node.key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,41 @@
+//! A Commonwatt node: serves one model, alone on its own machine or through a gateway.
+//!
+//! # Life of a request on a node
+//!
+//! A request comes in through one of two doors: the local listener, or a gateway's [`tunnel`], where every call needs a
+//! [`ticket`]. Both lead to the same [`router`] and to [`answer`]: the body is read and validated, turned into tokens, and
+//! takes a place in the queue of [`slots`]. With a slot in hand the [`engine`] computes token after token; each goes out
+//! as a piece of the answer, beside it a usage frame with the energy that the [`energy`] ledger attributes to it. When
+//! the client leaves, the answer is dropped, the engine stops at its next token, and the slot is free.
+
+pub mod config;
+
+pub mod error;
+
+pub mod body;
+
+pub mod pull;
+
+pub mod engine;
+
+pub mod slots;
+
+pub mod energy;
+
+pub mod node;
+
+pub mod measure;
+
+pub mod identity;
+
+pub mod ticket;
+
+pub mod answer;
+
+pub mod router;
+
+pub mod enrol;
+
+pub mod tunnel;
+
+pub mod serve;

@@ -1,0 +1,87 @@
+//! The program `commonwatt-node`.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use provider::config::{Command, Config};
+use provider::pull::{self, catalogue};
+use provider::{router, serve};
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let config = Config::parse();
+    let filter = EnvFilter::try_from_env("COMMONWATT_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,mistralrs_core=warn,mistralrs_quant=warn,candle_core=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(config: Config) -> anyhow::Result<()> {
+    // Two providers are linked in, so TLS must be told which one to use.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        bail!("TLS could not be set up");
+    }
+    match config.command {
+        Command::Serve(config) => serve::serve(config.clone(), until_told_to_stop(config.with_parent)?).await,
+        Command::Pull(config) => {
+            let folder = pull::pull(catalogue::find(&config.model)?, &config.source, &config.data).await?;
+            print(&folder.display().to_string())
+        }
+        Command::Healthcheck { listen } => healthcheck(listen).await,
+        Command::Openapi => print(&router::document().to_pretty_json()?),
+    }
+}
+
+/// Given on SIGTERM, on Ctrl-C, and, if asked for, at the end of standard input.
+fn until_told_to_stop(with_parent: bool) -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let told = stop.clone();
+    tokio::spawn(async move {
+        let parent_gone = async {
+            if !with_parent {
+                std::future::pending::<()>().await;
+            }
+            // The end, an error or a byte: all mean that the parent holds the other end no longer.
+            let _ = tokio::io::stdin().read(&mut [0]).await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = parent_gone => {}
+        }
+        told.cancel();
+    });
+    Ok(stop)
+}
+
+async fn healthcheck(mut listen: std::net::SocketAddr) -> anyhow::Result<()> {
+    if listen.ip().is_unspecified() {
+        listen.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(3)).no_proxy().build()?;
+    client
+        .get(format!("http://{listen}/healthz"))
+        .send()
+        .await
+        .context("the node does not answer")?
+        .error_for_status()?;
+    Ok(())
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
+}

@@ -1,0 +1,92 @@
+//! How many requests at once suit this machine: measured, then remembered.
+//!
+//! On a processor several sequences usually slow each other down so much that one after the other is faster; on an
+//! accelerator it is the other way round. So the number of slots doubles for as long as the machine gains by it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use openapi::sampling::Sampling;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Engine, EngineError, Task};
+use crate::slots::Slots;
+
+/// Tokens that each stream of a trial makes.
+const TOKENS: usize = 16;
+const MOST_SLOTS: u32 = 32;
+/// Twice the streams must give at least this much more, in percent, to be worth every single stream's delay.
+const WORTHWHILE_PERCENT: u128 = 125;
+
+/// What was measured, and for what.
+#[derive(Serialize, Deserialize)]
+struct Measured {
+    /// Model, program and processors.
+    subject: String,
+    slots: u32,
+}
+
+/// The best number of slots: from `folder` if it was measured there before, else measured now.
+///
+/// # Errors
+/// When the engine fails.
+pub async fn slots(engine: &Engine, model_id: &str, folder: &Path) -> Result<u32, EngineError> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let subject = format!("{model_id}/{}/{processors}", env!("CARGO_PKG_VERSION"));
+    let path = folder.join("slots.json");
+    let known = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Measured>(&bytes).ok());
+    if let Some(known) = known.filter(|known| known.subject == subject) {
+        return Ok(known.slots);
+    }
+    let slots = measure(engine).await?;
+    let remembered = serde_json::to_vec(&Measured { subject, slots }).map_err(std::io::Error::from);
+    if let Err(error) = remembered.and_then(|json| std::fs::write(&path, json)) {
+        tracing::warn!(%error, path = %path.display(), "the measurement can't be kept and is repeated at the next start");
+    }
+    Ok(slots)
+}
+
+async fn measure(engine: &Engine) -> Result<u32, EngineError> {
+    trial(engine, 1).await?; // warms caches and memory
+    let mut slots = 1;
+    let mut time = trial(engine, 1).await?;
+    while slots < MOST_SLOTS {
+        let twice = trial(engine, slots * 2).await?;
+        // Twice the tokens in less than twice the time, by the margin that makes it worthwhile.
+        let gain_percent = 200 * time.as_nanos() / twice.as_nanos().max(1);
+        tracing::debug!(slots = slots * 2, gain_percent, "measured");
+        if gain_percent < WORTHWHILE_PERCENT {
+            break;
+        }
+        (slots, time) = (slots * 2, twice);
+    }
+    Ok(slots)
+}
+
+/// The time that this many streams of different lengths take together.
+async fn trial(engine: &Engine, streams: u32) -> Result<Duration, EngineError> {
+    let slots = Slots::new(streams, 0);
+    let begin = Instant::now();
+    let slots = &slots;
+    let answers = (0..streams).map(|stream| async move {
+        let Ok(place) = slots.enter() else { return Ok(()) };
+        let mut generation = engine.generate(task(engine, stream), place.slot().await).await?;
+        while let Some(step) = generation.next().await {
+            step?;
+        }
+        Ok(())
+    });
+    futures_util::future::try_join_all(answers).await?;
+    Ok(begin.elapsed())
+}
+
+/// Any tokens do; lengths differ as they do in real use. Greedy, and never ending before its time.
+fn task(engine: &Engine, stream: u32) -> Task {
+    let logit_bias = engine.end_tokens().iter().map(|token| (*token, f32::NEG_INFINITY)).collect();
+    Task {
+        prompt: (0..8 + stream * 3).map(|token| 100 + token).collect(),
+        sampling: Sampling { temperature: 0.0, logit_bias, ..Sampling::default() },
+        seed: 0,
+        max_tokens: TOKENS,
+    }
+}

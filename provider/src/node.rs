@@ -1,0 +1,85 @@
+//! The node itself: its model, its places, its meter.
+
+use std::sync::Arc;
+
+use openapi::manifest::ModelManifest;
+use openapi::model::Model;
+use openapi::node::{Offer, OfferedModel};
+use tokio_util::task::TaskTracker;
+
+use crate::energy::Ledger;
+use crate::engine::Engine;
+use crate::slots::Slots;
+
+/// Everything that a request needs on this node.
+pub struct Node {
+    pub engine: Engine,
+    pub manifest: ModelManifest,
+    pub model_id: String,
+    pub slots: Slots,
+    pub energy: Ledger,
+    /// Answers in the making, awaited when the node stops.
+    pub answers: TaskTracker,
+    pub started: u64,
+    pub fingerprint: String,
+}
+
+impl Node {
+    /// Puts a node together.
+    pub fn new(engine: Engine, manifest: ModelManifest, slots: Slots, energy: Ledger) -> Arc<Self> {
+        let model_id = manifest.id();
+        let fingerprint = fingerprint(&model_id);
+        Arc::new(Self {
+            engine,
+            manifest,
+            model_id,
+            slots,
+            energy,
+            answers: TaskTracker::new(),
+            started: unix_seconds(),
+            fingerprint,
+        })
+    }
+
+    /// The model as OpenAI lists it.
+    pub fn model(&self) -> Model {
+        let context = u32::try_from(self.engine.context_length()).unwrap_or(u32::MAX);
+        Model::new(
+            self.manifest.name.clone(),
+            self.started,
+            self.manifest.authors.join(", "),
+            self.model_id.clone(),
+            context,
+        )
+    }
+
+    /// What the node sells.
+    pub fn offer(&self) -> Offer {
+        Offer {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            models: vec![OfferedModel {
+                manifest: self.manifest.clone(),
+                context_length: u32::try_from(self.engine.context_length()).unwrap_or(u32::MAX),
+            }],
+            slots: self.slots.count(),
+            queue: self.slots.queue(),
+        }
+    }
+
+    /// True when `name` means this node's model, by its alias or by its content address.
+    pub fn serves(&self, name: &str) -> bool {
+        name == self.manifest.name || name == self.model_id
+    }
+}
+
+/// Names what decides the text for a seed: model file, program version and kind of processor code.
+fn fingerprint(model_id: &str) -> String {
+    let kernel = if cfg!(target_feature = "avx2") { "avx2" } else { "portable" };
+    let build = format!("{model_id}/{}/{kernel}", env!("CARGO_PKG_VERSION"));
+    format!("fp_{}", &blake3::hash(build.as_bytes()).to_hex()[..12])
+}
+
+/// Seconds since 1970.
+pub fn unix_seconds() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs()
+}

@@ -1,0 +1,143 @@
+//! All routes of a node, and the two doors that lead to them.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use openapi::error::ApiError;
+use openapi::model::ModelList;
+use openapi::node::{OFFER_PATH, STATUS_PATH, Ticket};
+use openapi::sse;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::answer;
+use crate::error::Failure;
+use crate::node::Node;
+use crate::ticket::TicketVerifier;
+
+/// The way a request came in.
+#[derive(Clone)]
+pub struct Doorway {
+    pub node: Arc<Node>,
+    tickets: Option<Arc<TicketVerifier>>,
+}
+
+impl Doorway {
+    /// Lets a request in: through the tunnel only with a valid ticket.
+    ///
+    /// # Errors
+    /// 401 without one.
+    pub fn admit(&self, headers: &HeaderMap) -> Result<Option<Ticket>, ApiError> {
+        self.tickets.as_ref().map(|tickets| tickets.verify(headers)).transpose()
+    }
+}
+
+/// The door for this machine's own clients: OpenAI's API, no ticket.
+pub fn local(node: Arc<Node>) -> Router {
+    let (api, document) = openai().split_for_parts();
+    let document = Arc::new(document);
+    let api = api.route("/healthz", get(|| async { "ok" })).route(
+        "/openapi.json",
+        get(move || {
+            let document = Arc::clone(&document);
+            async move { openapi_json(&document) }
+        }),
+    );
+    finish(api, Doorway { node, tickets: None })
+}
+
+/// The door for one gateway: the same API, with a ticket, and what the gateway wants to know.
+pub fn tunnelled(node: Arc<Node>, tickets: TicketVerifier) -> Router {
+    let (api, _) = openai().split_for_parts();
+    let api = api.route(OFFER_PATH, get(offer)).route(STATUS_PATH, get(status));
+    finish(api, Doorway { node, tickets: Some(Arc::new(tickets)) })
+}
+
+/// The description of the local API.
+pub fn document() -> utoipa::openapi::OpenApi {
+    let mut document = openai().into_openapi();
+    document.info.title = "Commonwatt node".to_owned();
+    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    document.info.description = Some(
+        "What a node serves on its own machine, in OpenAI's shapes. Gateways use the same API with tickets.".to_owned(),
+    );
+    document.info.license =
+        Some(utoipa::openapi::LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build());
+    document
+}
+
+fn openai() -> OpenApiRouter<Doorway> {
+    OpenApiRouter::with_openapi(schemas())
+        .routes(routes!(models))
+        .routes(routes!(answer::chat))
+        .routes(routes!(answer::completion))
+}
+
+/// Schemas that only responses without a typed body refer to.
+fn schemas() -> utoipa::openapi::OpenApi {
+    #[derive(utoipa::OpenApi)]
+    #[openapi(components(schemas(openapi::error::ErrorBody)))]
+    struct Schemas;
+    <Schemas as utoipa::OpenApi>::openapi()
+}
+
+fn finish(api: Router<Doorway>, door: Doorway) -> Router {
+    api.fallback(unknown_url)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(door)
+}
+
+/// The model that this node serves.
+#[utoipa::path(get, path = "/v1/models", tag = "OpenAI", responses((status = 200, body = ModelList), Failure))]
+async fn models(State(door): State<Doorway>, headers: HeaderMap) -> Result<Response, Failure> {
+    door.admit(&headers)?;
+    Ok(json(&ModelList::from(vec![door.node.model()])))
+}
+
+/// Both are the gateway's to ask: the tunnel itself is authenticated, and they compute nothing.
+async fn offer(State(door): State<Doorway>) -> Response {
+    json(&door.node.offer())
+}
+
+async fn status(State(door): State<Doorway>) -> Response {
+    let mut status = door.node.slots.status();
+    status.mark_changed(); // the first event is how things are now
+    let events = futures_util::stream::unfold(status, |mut status| async {
+        status.changed().await.ok()?;
+        let event = sse::data(&*status.borrow_and_update()).ok()?;
+        Some((Ok::<_, Infallible>(event), status))
+    });
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
+}
+
+async fn unknown_url(method: Method, uri: Uri) -> Failure {
+    ApiError::unknown_url(method.as_str(), uri.path()).into()
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Failure {
+    ApiError::method_not_allowed(method.as_str(), uri.path()).into()
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a handler panicked");
+    Failure(ApiError::internal()).into_response()
+}
+
+fn json(value: &impl serde::Serialize) -> Response {
+    match serde_json::to_string(value) {
+        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn openapi_json(document: &utoipa::openapi::OpenApi) -> Response {
+    json(document)
+}

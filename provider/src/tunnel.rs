@@ -1,0 +1,105 @@
+//! The node's own connection to a gateway: dialled outwards, then the roles swap and the gateway calls the node.
+//!
+//! Works behind any router: no open port, no certificate. The connection begins as HTTP/1.1 `Upgrade`, passes proxies on
+//! its way, and carries HTTP/2 afterwards; a cancelled request is a stream reset.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use axum::Router;
+use http_body_util::Empty;
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST, UPGRADE};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use openapi::node::{TUNNEL_PATH, TUNNEL_PROTOCOL};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+/// From the first packet to the upgraded connection.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
+/// A dead connection is noticed after at most the sum of the two.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The gateway does not know this node: it was removed there, or the gateway is another one now.
+#[derive(Debug, thiserror::Error)]
+#[error("the gateway does not know this node")]
+pub struct NotEnrolled;
+
+/// Dials a gateway and serves it until the connection ends or `stop` is given; then running answers are completed.
+///
+/// # Errors
+/// When the gateway can't be reached or refuses, or the connection breaks.
+pub async fn serve(gateway: &Url, greeting: &str, router: Router, stop: &CancellationToken) -> anyhow::Result<()> {
+    let upgraded =
+        tokio::time::timeout(DIAL_TIMEOUT, dial(gateway, greeting)).await.context("the gateway is silent")??;
+    tracing::info!(%gateway, "connected to the gateway");
+    let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new()).keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_TIMEOUT);
+    let mut connection = std::pin::pin!(http.serve_connection(upgraded, TowerToHyperService::new(router)));
+    tokio::select! {
+        ended = &mut connection => return ended.context("the connection broke"),
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await.context("the connection broke")
+}
+
+async fn dial(gateway: &Url, greeting: &str) -> anyhow::Result<Upgraded> {
+    let host = gateway.host_str().context("the gateway's URL names no host")?;
+    let port = gateway.port_or_known_default().context("the gateway's URL names no port")?;
+    // Brackets around an IPv6 address belong to the URL alone.
+    let stream =
+        TcpStream::connect((host.trim_matches(['[', ']']), port)).await.context("the gateway can't be reached")?;
+    stream.set_nodelay(true)?;
+    match gateway.scheme() {
+        "http" => upgrade(stream, gateway, greeting).await,
+        "https" => {
+            let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())?;
+            let stream = tls()?.connect(name, stream).await.context("the gateway's certificate or TLS was refused")?;
+            upgrade(stream, gateway, greeting).await
+        }
+        other => bail!("a gateway's URL begins with http:// or https://, not {other}://"),
+    }
+}
+
+fn tls() -> anyhow::Result<tokio_rustls::TlsConnector> {
+    let mut roots = rustls::RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        bail!("this machine has no trusted certificates. Install its ca-certificates package");
+    }
+    let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(tokio_rustls::TlsConnector::from(Arc::new(config)))
+}
+
+async fn upgrade(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    gateway: &Url,
+    greeting: &str,
+) -> anyhow::Result<Upgraded> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // Ends with the upgrade, or with the connection.
+    tokio::spawn(connection.with_upgrades());
+    let path = gateway.join(TUNNEL_PATH)?.path().to_owned();
+    let request = Request::get(path)
+        .header(HOST, gateway.authority())
+        .header(CONNECTION, "upgrade")
+        .header(UPGRADE, TUNNEL_PROTOCOL)
+        .header(AUTHORIZATION, format!("Bearer {greeting}"))
+        .body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    match response.status().as_u16() {
+        101 => Ok(hyper::upgrade::on(response).await?),
+        401 => Err(NotEnrolled.into()),
+        status => Err(anyhow!("the gateway answered {status}")),
+    }
+}
