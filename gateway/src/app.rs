@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, State};
 use sqlx::PgPool;
@@ -22,6 +23,8 @@ pub struct Parts {
     pub passwords: Passwords,
     pub nodes: Nodes,
     pub recorder: Recorder,
+    /// A node that computes and is silent for longer is taken for dead.
+    pub node_silence: Duration,
     /// Tunnels and listeners, awaited at the end.
     pub tasks: TaskTracker,
     /// Given when the gateway is told to stop; running answers go on.

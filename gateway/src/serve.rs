@@ -55,6 +55,7 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
         nodes: known_nodes(&database).await?,
         tasks: TaskTracker::new(),
         closing: CancellationToken::new(),
+        node_silence: Duration::from_secs(config.node_silence_seconds),
         stop,
         recorder,
         secrets,
@@ -64,7 +65,7 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
         let app = app.clone();
         async move { app.keys.hear_revocations(app.closing.clone()).await }
     });
-    tracing::info!(listen = %config.listen, "the gateway is ready");
+    tracing::info!(listen = %listener.local_addr()?, "the gateway is ready");
     accept(&app, listener, Duration::from_secs(config.drain_seconds)).await;
     app.closing.cancel();
     app.tasks.close();

@@ -37,7 +37,7 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
         format!("cannot listen on {}: choose another address with COMMONWATT_NODE_LISTEN", config.listen)
     })?;
     let node = start(&config).await?;
-    tracing::info!(listen = %config.listen, model = node.manifest.name, slots = node.slots.count(), "the node is ready");
+    tracing::info!(listen = %listener.local_addr()?, model = node.manifest.name, slots = node.slots.count(), "the node is ready");
 
     let connected = config
         .gateway

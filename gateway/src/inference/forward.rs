@@ -21,8 +21,6 @@ use crate::nodes::Lease;
 
 /// A node acknowledges a request at once, even when it must wait for a slot.
 const HEADERS_WITHIN: Duration = Duration::from_secs(15);
-/// A node that computes says so at least every five seconds.
-const SILENCE: Duration = Duration::from_secs(20);
 /// The longest event: an unstreamed answer is one.
 const LONGEST_EVENT: usize = 8 * 1024 * 1024;
 const LONGEST_ERROR: usize = 64 * 1024;
@@ -76,8 +74,12 @@ async fn try_node(app: &App, meter: &mut Meter, lease: Lease, request: &Request)
     if response.status() != StatusCode::OK {
         return Err(refusal(response).await);
     }
-    let mut events =
-        Events { body: response.into_body(), scanner: Scanner::new(LONGEST_EVENT), ready: VecDeque::new() };
+    let mut events = Events {
+        body: response.into_body(),
+        scanner: Scanner::new(LONGEST_EVENT),
+        ready: VecDeque::new(),
+        silence: app.node_silence,
+    };
     let first = events.next_of_answer(meter).await.map_err(Fault::Node)?;
     let first = first.ok_or_else(|| Fault::Node("it ended without an answer".to_owned()))?;
     check_model(&first, &model.name).map_err(Fault::Node)?;
@@ -124,6 +126,7 @@ pub(super) struct Events {
     body: Incoming,
     scanner: Scanner,
     ready: VecDeque<Event>,
+    silence: Duration,
 }
 
 impl Events {
@@ -166,7 +169,8 @@ impl Events {
 
     /// Reads a chunk; false at the end.
     async fn read(&mut self) -> Result<bool, String> {
-        let frame = tokio::time::timeout(SILENCE, self.body.frame()).await.map_err(|_| "it fell silent".to_owned())?;
+        let frame =
+            tokio::time::timeout(self.silence, self.body.frame()).await.map_err(|_| "it fell silent".to_owned())?;
         match frame {
             None if self.scanner.is_empty() => Ok(false),
             None => Err("it broke off within an event".to_owned()),

@@ -1,0 +1,56 @@
+# Everything a person does with this project. The target folder lies outside the checkout: the engine takes long to
+# compile, and so a fresh clone need not do it again. Always the whole workspace: with one package alone cargo chooses
+# other features, and compiles a second engine.
+COMMONWATT_CACHE ?= $(HOME)/.cache/commonwatt
+CARGO_TARGET_DIR ?= $(COMMONWATT_CACHE)/target
+export COMMONWATT_CACHE CARGO_TARGET_DIR
+
+BIN := $(CARGO_TARGET_DIR)/release
+CARGO := cargo
+BUILD := $(CARGO) build --release --locked --workspace
+
+.PHONY: up build test lint audit openapi openapi-check sqlx sqlx-check help
+
+help: ## Say what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+up: build ## Start a private Postgres, the gateway and one node with a real model
+	@exec $(BIN)/commonwatt up
+
+build: ## Compile the gateway and the node
+	@echo "building (the first time takes 10 to 40 minutes: the inference engine is large)"
+	$(BUILD)
+
+test: ## Run every test: units, SQL, stories with real processes and the real model, SDKs
+	$(BUILD) --all-targets
+	@COMMONWATT_DATA=$(COMMONWATT_CACHE)/node $(BIN)/commonwatt-node pull > $(COMMONWATT_CACHE)/model-folder
+	COMMONWATT_TEST_MODEL=$$(cat $(COMMONWATT_CACHE)/model-folder) $(BIN)/commonwatt with-postgres -- \
+		$(CARGO) test --release --locked --workspace
+
+lint: ## Format, clippy and rustdoc, all without a warning
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps --document-private-items
+
+audit: ## Licences, advisories and sources of every dependency
+	$(CARGO) deny --workspace check
+
+openapi: build ## Write the API descriptions anew
+	$(BIN)/commonwatt openapi > openapi/gateway.json
+	$(BIN)/commonwatt-node openapi > openapi/node.json
+
+openapi-check: build ## Fail when the descriptions do not match the code
+	@$(BIN)/commonwatt openapi | diff -u openapi/gateway.json - && $(BIN)/commonwatt-node openapi | diff -u openapi/node.json - \
+		|| { echo "run 'make openapi' and commit the result"; exit 1; }
+
+sqlx: ## Check every query against the migrations and write .sqlx anew; uses the commonwatt built last
+	@test -x $(BIN)/commonwatt || $(BUILD)
+	@rm -rf .sqlx && mkdir .sqlx
+	$(BIN)/commonwatt with-postgres -- sh -ec 'for file in migrations/*.sql; do \
+			psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --file $$file "$$DATABASE_URL"; done; \
+		touch gateway/src/lib.rs; SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$(CURDIR)/.sqlx $(BUILD)'
+
+sqlx-check: ## Fail when .sqlx does not match the queries
+	@cp -r .sqlx $(CARGO_TARGET_DIR)/sqlx-committed && $(MAKE) --no-print-directory sqlx; \
+		diff -r $(CARGO_TARGET_DIR)/sqlx-committed .sqlx; same=$$?; rm -rf $(CARGO_TARGET_DIR)/sqlx-committed; \
+		[ $$same -eq 0 ] || { echo "run 'make sqlx' and commit the result"; exit 1; }

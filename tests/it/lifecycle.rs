@@ -1,0 +1,109 @@
+//! Stopping and starting, of the gateway and of the database under it.
+
+use std::time::Duration;
+
+use gateway::up::PrivatePostgres;
+use serde_json::json;
+use tests::{Behaviour, Database, Gateway, Node, ScriptedNode, conversation, eventually};
+
+#[tokio::test]
+async fn sigterm_lets_eight_streams_end_and_writes_their_rows() {
+    let mut gateway = Gateway::start().await;
+    let _node = ScriptedNode::join(&gateway, Behaviour::Answers { pieces: 60, every_ms: 20 }).await;
+    let body = conversation(json!({"stream": true}));
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let mut stream = gateway.chat(&body).await;
+        stream.chunk().await.unwrap().unwrap();
+        streams.push(stream);
+    }
+    gateway.terminate();
+    eventually("new connections are refused", Duration::from_secs(5), || async {
+        reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .unwrap()
+            .get(gateway.url("/healthz"))
+            .send()
+            .await
+            .is_err()
+            .then_some(())
+    })
+    .await;
+    for mut stream in streams {
+        let mut last = String::new();
+        while let Some(chunk) = stream.chunk().await.unwrap() {
+            last = String::from_utf8(chunk.to_vec()).unwrap();
+        }
+        assert!(last.ends_with("data: [DONE]\n\n"), "{last}");
+    }
+    assert_eq!(gateway.ended().await, Some(0));
+    let rows: Vec<(String, i64)> = sqlx::query_as("select outcome, completion_tokens from requests")
+        .fetch_all(&gateway.database.pool)
+        .await
+        .unwrap();
+    assert_eq!(rows, vec![("completed".to_owned(), 60); 8]);
+}
+
+#[tokio::test]
+async fn a_node_told_to_stop_ends_its_answer_and_says_goodbye() {
+    let gateway = Gateway::start().await;
+    let mut node = Node::join(&gateway, &[]).await;
+    let mut stream =
+        gateway.chat(&conversation(json!({"stream": true, "max_tokens": 40, "logit_bias": {"2": -100}}))).await;
+    stream.chunk().await.unwrap().unwrap();
+    node.terminate();
+    let refused = eventually("no new work", Duration::from_secs(5), || async {
+        let response = gateway.chat(&conversation(json!({}))).await;
+        (response.status() == 503).then_some(())
+    });
+    let rest = async {
+        let mut last = String::new();
+        while let Some(chunk) = stream.chunk().await.unwrap() {
+            last = String::from_utf8(chunk.to_vec()).unwrap();
+        }
+        last
+    };
+    let ((), last) = tokio::join!(refused, rest);
+    assert!(last.ends_with("data: [DONE]\n\n"), "{last}");
+    assert_eq!(node.ended().await, Some(0));
+}
+
+#[tokio::test]
+async fn while_postgres_is_away_known_keys_work_and_every_row_arrives_afterwards() {
+    let folder = std::env::temp_dir().join(format!("postgres-{}", uuid::Uuid::now_v7()));
+    std::fs::create_dir(&folder).unwrap();
+    let postgres = PrivatePostgres::start(&folder, false).await.unwrap();
+    let gateway = Gateway::start_on(Database::at(postgres.url()).await).await;
+    let _node = ScriptedNode::join(&gateway, Behaviour::Answers { pieces: 3, every_ms: 1 }).await;
+    let body = conversation(json!({"stream": true}));
+    assert!(gateway.chat(&body).await.text().await.unwrap().ends_with("[DONE]\n\n"));
+    postgres.stop().await;
+
+    let ready = gateway.client.get(gateway.url("/readyz")).send().await.unwrap();
+    assert_eq!(ready.status(), 503, "readiness is honest");
+    for _ in 0..5 {
+        assert!(gateway.chat(&body).await.text().await.unwrap().ends_with("[DONE]\n\n"), "a known key goes on");
+    }
+    let unknown = gateway.client.get(gateway.url("/v1/models")).bearer_auth("sk-cw-unknown-key").send().await.unwrap();
+    assert_eq!(
+        (unknown.status().as_u16(), unknown.headers().contains_key("retry-after")),
+        (503, true),
+        "nobody knows: not 401"
+    );
+
+    let postgres = PrivatePostgres::start(&folder, false).await.unwrap();
+    let rows = eventually("the rows", Duration::from_secs(20), || async {
+        let counted = sqlx::query_as::<_, (i64,)>("select count(*) from requests where outcome = 'completed'");
+        counted.fetch_one(&gateway.database.pool).await.ok().filter(|(count,)| *count == 6)
+    });
+    rows.await;
+    eventually("ready again", Duration::from_secs(5), || async {
+        let ready = gateway.client.get(gateway.url("/readyz")).send().await.ok()?;
+        (ready.status() == 200).then_some(())
+    })
+    .await;
+    drop(gateway);
+    postgres.stop().await;
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -1,0 +1,136 @@
+//! A real node with the real model.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::{Client, Response};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::process::Program;
+use crate::{Gateway, eventually};
+
+/// The model that every real node serves here.
+pub const MODEL: &str = "smollm2-135m-instruct";
+
+/// A running node.
+pub struct Node {
+    program: Program,
+    folder: PathBuf,
+    client: Client,
+}
+
+impl Node {
+    /// Starts a node that serves this machine alone.
+    pub async fn start(arguments: &[&str]) -> Self {
+        Self::run(arguments, &[]).await
+    }
+
+    /// Starts a node that joins the gateway, and waits until it has.
+    pub async fn join(gateway: &Gateway, arguments: &[&str]) -> Self {
+        let before = gateway.nodes_now().await;
+        let (url, token) = (gateway.url(""), gateway.enrolment_token().await);
+        let node = Self::run(arguments, &[("COMMONWATT_GATEWAY", &url), ("COMMONWATT_TOKEN", &token)]).await;
+        gateway.nodes(before + 1).await;
+        node
+    }
+
+    async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let _ = provider_tls();
+        #[expect(clippy::disallowed_methods, reason = "the one setting of the tests")]
+        let source = std::env::var("COMMONWATT_TEST_MODEL").expect("COMMONWATT_TEST_MODEL is set by `make test`");
+        let folder = std::env::temp_dir().join(format!("node-{}", Uuid::now_v7()));
+        let data = folder.display().to_string();
+        let mut all = vec![("COMMONWATT_DATA", data.as_str()), ("COMMONWATT_SOURCE", source.as_str())];
+        all.extend_from_slice(environment);
+        let slots: &[&str] = if arguments.contains(&"--slots") { &[] } else { &["--slots", "1"] };
+        let arguments = [&["serve", "--listen", "127.0.0.1:0"], slots, arguments].concat();
+        let program = Program::start("commonwatt-node", &arguments, &all).await;
+        Self { program, folder, client: Client::builder().no_proxy().build().expect("a client") }
+    }
+
+    /// The URL of a path of the local API.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.program.address)
+    }
+
+    /// Asks the local API.
+    ///
+    /// # Panics
+    /// When nobody answers.
+    pub async fn ask(&self, path: &str, body: &Value) -> Response {
+        self.client.post(self.url(path)).json(body).send().await.expect("an answer")
+    }
+
+    /// Asks the local API for a chat completion and reads it.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn chat(&self, body: &Value) -> Value {
+        let response = self.ask("/v1/chat/completions", body).await;
+        let status = response.status();
+        let text = response.text().await.expect("a body");
+        assert!(status.is_success(), "{status}: {text}");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// Memory that the process holds, in bytes.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.program.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.program.pid()
+    }
+
+    /// As `kill -9`.
+    pub async fn kill(&mut self) {
+        self.program.kill().await;
+    }
+
+    /// Asks it to stop, as SIGTERM does.
+    pub fn terminate(&self) {
+        self.program.terminate();
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> Option<i32> {
+        self.program.ended().await
+    }
+}
+
+/// reqwest asks for a TLS provider even where it speaks none; who was first does not matter.
+fn provider_tls() -> Result<(), std::sync::Arc<rustls::crypto::CryptoProvider>> {
+    rustls::crypto::aws_lc_rs::default_provider().install_default()
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Left behind at worst in the system's folder for temporary files.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Gateway {
+    /// Nodes that are connected at this moment.
+    pub async fn nodes_now(&self) -> usize {
+        let nodes = self.get("/api/nodes").await;
+        nodes["data"].as_array().map_or(0, |nodes| nodes.iter().filter(|node| node["connected"] == true).count())
+    }
+
+    /// Waits until the only node runs this many sequences and nobody waits.
+    pub async fn engine_runs(&self, running: u64, within: Duration) {
+        eventually("the engine's running count", within, || async {
+            let nodes = self.get("/api/nodes").await;
+            let status = &nodes["data"][0]["status"];
+            (status["running"] == running && status["waiting"] == 0).then_some(())
+        })
+        .await;
+    }
+}

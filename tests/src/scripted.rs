@@ -1,0 +1,185 @@
+//! A node that misbehaves on purpose. Its enrolment, tunnel and tickets are the real ones; only its answers are scripted.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures_util::{StreamExt, stream};
+use openapi::energy::{Boundary, Energy, Tier};
+use openapi::frame::{USAGE_EVENT, UsageFrame};
+use openapi::manifest::{ManifestFile, ModelManifest};
+use openapi::node::{NodeStatus, OFFER_PATH, Offer, OfferedModel, STATUS_PATH};
+use openapi::sse;
+use openapi::units::Microjoules;
+use provider::identity::Identity;
+use provider::{enrol, tunnel};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{Gateway, MODEL};
+
+/// What it does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Answers with this many pieces, one every so many milliseconds.
+    Answers { pieces: usize, every_ms: u64 },
+    /// Says nothing after the headers.
+    Hangs,
+    /// Sends a few pieces, then nothing.
+    StallsAfter(usize),
+    /// Sends a few pieces, then breaks off.
+    BreaksAfter(usize),
+    /// Sends what is no answer.
+    Garbage,
+    /// Sends a frame that is no usage frame.
+    GarbageFrame,
+    /// Answers as another model.
+    AnotherModel,
+    /// Fails at once.
+    Fails,
+    /// Has no room.
+    Busy,
+}
+
+/// A connected scripted node.
+pub struct ScriptedNode {
+    stop: CancellationToken,
+    asked: Arc<AtomicUsize>,
+    pub id: Uuid,
+}
+
+impl ScriptedNode {
+    /// Enrols with the gateway and waits until it is connected.
+    ///
+    /// # Panics
+    /// When the gateway refuses.
+    pub async fn join(gateway: &Gateway, behaviour: Behaviour) -> Self {
+        let before = gateway.nodes_now().await;
+        let folder = std::env::temp_dir().join(format!("scripted-{}", Uuid::now_v7()));
+        std::fs::create_dir(&folder).expect("a folder");
+        let identity = Identity::open(&folder).expect("an identity");
+        let url = url::Url::parse(&gateway.url("")).expect("a URL");
+        let enrolled =
+            enrol::enrol(&identity, &url, &gateway.enrolment_token().await, "scripted").await.expect("enrolled");
+        let greeting = identity.greeting(enrolled.node).expect("a greeting");
+        std::fs::remove_dir_all(folder).expect("its folder");
+        let (stop, asked) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+        let router = router(behaviour, Arc::clone(&asked));
+        tokio::spawn({
+            let stop = stop.clone();
+            // Ends with the tunnel, whatever the reason: the tests look at the gateway's side.
+            async move { drop(tunnel::serve(&url, &greeting, router, &stop).await) }
+        });
+        gateway.nodes(before + 1).await;
+        Self { stop, asked, id: enrolled.node }
+    }
+
+    /// Requests that reached it.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for ScriptedNode {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn router(behaviour: Behaviour, asked: Arc<AtomicUsize>) -> Router {
+    let answer = move || {
+        asked.fetch_add(1, Ordering::Relaxed);
+        async move { answer(behaviour) }
+    };
+    Router::new()
+        .route(OFFER_PATH, get(|| async { serde_json::to_string(&offer()).expect("JSON") }))
+        .route(
+            STATUS_PATH,
+            get(|| async {
+                events(stream::iter([sse::data(&NodeStatus::default()).expect("JSON")]).chain(stream::pending()))
+            }),
+        )
+        .route("/v1/chat/completions", post(answer))
+}
+
+fn offer() -> Offer {
+    let manifest = ModelManifest {
+        name: MODEL.to_owned(),
+        files: vec![ManifestFile { path: "scripted.gguf".to_owned(), bytes: 1, sha256: "00".repeat(32) }],
+        quantisation: "none".to_owned(),
+        licence: "Apache-2.0".to_owned(),
+        authors: vec!["nobody".to_owned()],
+    };
+    Offer {
+        version: "scripted".to_owned(),
+        models: vec![OfferedModel { manifest, context_length: 100 }],
+        slots: 100,
+        queue: 0,
+    }
+}
+
+fn answer(behaviour: Behaviour) -> Response {
+    match behaviour {
+        Behaviour::Answers { pieces, every_ms } => {
+            let paced = stream::iter(0..pieces).then(move |at| async move {
+                tokio::time::sleep(Duration::from_millis(every_ms)).await;
+                piece(at, MODEL)
+            });
+            let done = stream::iter([sse::DONE.to_owned()]);
+            events(paced.chain(done))
+        }
+        Behaviour::Hangs => events(stream::pending()),
+        Behaviour::StallsAfter(pieces) => {
+            events(stream::iter((0..pieces).map(|at| piece(at, MODEL))).chain(stream::pending()))
+        }
+        Behaviour::BreaksAfter(pieces) => {
+            let pieces = stream::iter((0..pieces).map(|at| Ok(piece(at, MODEL))));
+            let broken = pieces.chain(stream::iter([Err(std::io::Error::other("unplugged"))]));
+            ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(broken)).into_response()
+        }
+        Behaviour::Garbage => events(stream::iter(["data: <html>\n\n".to_owned()])),
+        Behaviour::GarbageFrame => events(stream::iter(["event: usage\ndata: {\"prompt_tokens\":-1}\n\n".to_owned()])),
+        Behaviour::AnotherModel => events(stream::iter([piece(0, "gpt-9")])),
+        Behaviour::Fails => (StatusCode::INTERNAL_SERVER_ERROR, "internal text of a stranger").into_response(),
+        Behaviour::Busy => {
+            let body =
+                json!({"error": {"message": "full", "type": "server_error", "param": null, "code": null}}).to_string();
+            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+        }
+    }
+}
+
+/// The usage frame and the chunk of one token.
+fn piece(at: usize, model: &str) -> String {
+    let spent = Microjoules::new(1000 * (at as u64 + 1));
+    let energy = Energy {
+        microjoules: spent,
+        low_microjoules: spent,
+        high_microjoules: spent,
+        tier: Tier::E,
+        boundary: Boundary::Device,
+        method: "scripted/1".to_owned(),
+    };
+    let frame = UsageFrame {
+        prompt_tokens: 5,
+        completion_tokens: at as u64 + 1,
+        token_ids: vec![at as u32],
+        energy,
+        finish_reason: None,
+    };
+    let chunk = json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model,
+        "choices": [{"index": 0, "delta": {"content": format!(" {at}")}, "finish_reason": null}]});
+    sse::named(USAGE_EVENT, &frame).expect("JSON") + &sse::data(&chunk).expect("JSON")
+}
+
+fn events(events: impl futures_util::Stream<Item = String> + Send + 'static) -> Response {
+    let body = Body::from_stream(events.map(Ok::<_, Infallible>));
+    ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+}
