@@ -65,8 +65,8 @@ pub struct ServeConfig {
     /// Seconds that running answers get when the gateway is told to stop.
     #[arg(long, env = "COMMONWATT_DRAIN_SECONDS", default_value_t = 60)]
     pub drain_seconds: u64,
-    /// Seconds without a sign of life after which a node that computes is taken for dead; nodes give one every five.
-    #[arg(long, env = "COMMONWATT_NODE_SILENCE_SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Seconds without a sign of life after which a node that computes is taken for dead; nodes give one every two.
+    #[arg(long, env = "COMMONWATT_NODE_SILENCE_SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(5..))]
     pub node_silence_seconds: u64,
     /// Most connections to Postgres.
     #[arg(long, env = "COMMONWATT_DATABASE_CONNECTIONS", default_value_t = 10)]

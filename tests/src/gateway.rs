@@ -50,7 +50,7 @@ impl Gateway {
         let environment = [
             ("DATABASE_URL", database.url.as_str()),
             ("COMMONWATT_DATA", &data),
-            ("COMMONWATT_NODE_SILENCE_SECONDS", "2"),
+            ("COMMONWATT_NODE_SILENCE_SECONDS", "5"),
         ];
         let program = Program::start("commonwatt", &["serve", "--listen", "127.0.0.1:0"], &environment).await;
         let mut gateway = Self {

@@ -141,7 +141,11 @@ fn answer(behaviour: Behaviour) -> Response {
         }
         Behaviour::BreaksAfter(pieces) => {
             let pieces = stream::iter((0..pieces).map(|at| Ok(piece(at, MODEL))));
-            let broken = pieces.chain(stream::iter([Err(std::io::Error::other("unplugged"))]));
+            // A reset overtakes data that has not been read yet; a real node breaks off between two tokens.
+            let broken = pieces.chain(stream::once(async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Err(std::io::Error::other("unplugged"))
+            }));
             ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(broken)).into_response()
         }
         Behaviour::Garbage => events(stream::iter(["data: <html>\n\n".to_owned()])),

@@ -20,7 +20,7 @@ use crate::node::Node;
 use crate::slots::{Place, Slot};
 
 /// A waiting stream says this often that it is alive; the gateway takes a silent node for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// In which form the answer leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

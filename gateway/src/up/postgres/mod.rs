@@ -39,6 +39,7 @@ pub struct PrivatePostgres {
     server: Child,
     watchdog: tokio::process::Child,
     url: String,
+    programs: PathBuf,
     place: Place,
     sockets: PathBuf,
 }
@@ -85,7 +86,8 @@ impl PrivatePostgres {
             Child::start("postgres", &logs, move || server(&place, &programs, &sockets, start.durable))?
         };
         let url = url(&sockets);
-        let mut postgres = PrivatePostgres { server, watchdog, url, place, sockets };
+        let programs = programs.folder().to_owned();
+        let mut postgres = PrivatePostgres { server, watchdog, url, programs, place, sockets };
         postgres.ready().await?;
         Ok(postgres)
     }
@@ -93,6 +95,11 @@ impl PrivatePostgres {
     /// How to connect, for sqlx and for libpq.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The folder of its programs, psql among them.
+    pub fn programs(&self) -> &Path {
+        &self.programs
     }
 
     /// Its process id while it runs.

@@ -38,6 +38,11 @@ pub(super) struct Programs {
 }
 
 impl Programs {
+    /// Where they lie.
+    pub(super) fn folder(&self) -> &Path {
+        &self.bin
+    }
+
     /// The path of one of them.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.bin.join(name)

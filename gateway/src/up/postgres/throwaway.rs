@@ -1,6 +1,8 @@
 //! `commonwatt with-postgres -- <command>`: a Postgres for one command, gone with it.
 
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
+use std::iter;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -34,15 +36,22 @@ async fn run_in(folder: &Path, command: &[String], interrupts: &mut Interrupts) 
         signal = interrupts.next() => return Ok(exit_code_of(signal.as_raw())),
         postgres = started => postgres?,
     };
-    let outcome = run(command, postgres.url(), interrupts).await;
+    let outcome = run(command, &postgres, interrupts).await;
     postgres.stop().await;
     outcome
 }
 
-async fn run(command: &[String], url: &str, interrupts: &mut Interrupts) -> anyhow::Result<i32> {
+/// The command finds psql and its like, of the same version as the server, before any other.
+fn path_with(programs: &Path) -> anyhow::Result<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    Ok(std::env::join_paths(iter::once(programs.to_owned()).chain(std::env::split_paths(&path)))?)
+}
+
+async fn run(command: &[String], postgres: &PrivatePostgres, interrupts: &mut Interrupts) -> anyhow::Result<i32> {
     let mut process = Command::new(&command[0])
         .args(&command[1..])
-        .env("DATABASE_URL", url)
+        .env("DATABASE_URL", postgres.url())
+        .env("PATH", path_with(postgres.programs())?)
         .spawn()
         .with_context(|| format!("{} can't be run", command[0]))?;
     loop {
