@@ -19,7 +19,7 @@ up: build ## Start a private Postgres, the gateway and one node with a real mode
 
 build: ## Compile the gateway and the node
 	@echo "building (the first time takes 10 to 40 minutes: the inference engine is large)"
-	$(BUILD)
+	$(BUILD) --bins
 
 test: ## Run every test: units, SQL, stories with real processes and the real model, SDKs
 	$(BUILD) --all-targets
@@ -32,8 +32,11 @@ lint: ## Format, clippy and rustdoc, all without a warning
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps --document-private-items
 
-audit: ## Licences, advisories and sources of every dependency
-	$(CARGO) deny --workspace check
+audit: ## Licences, bans, sources and, where their database can be reached, advisories of every dependency
+	$(CARGO) deny --workspace check licenses bans sources
+	@if git ls-remote --quiet https://github.com/rustsec/advisory-db HEAD > /dev/null 2>&1; then \
+		$(CARGO) deny --workspace check advisories; \
+	else echo "SKIPPED: advisories, since their database on github.com can't be reached from here"; fi
 
 openapi: build ## Write the API descriptions anew
 	$(BIN)/commonwatt openapi > openapi/gateway.json
@@ -48,7 +51,7 @@ sqlx: ## Check every query against the migrations and write .sqlx anew; uses the
 	@rm -rf .sqlx && mkdir .sqlx
 	$(BIN)/commonwatt with-postgres -- sh -ec 'for file in migrations/*.sql; do \
 			psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --file $$file "$$DATABASE_URL"; done; \
-		touch gateway/src/lib.rs; SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$(CURDIR)/.sqlx $(BUILD)'
+		touch gateway/src/lib.rs; SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$(CURDIR)/.sqlx $(BUILD) --all-targets'
 
 sqlx-check: ## Fail when .sqlx does not match the queries
 	@cp -r .sqlx $(CARGO_TARGET_DIR)/sqlx-committed && $(MAKE) --no-print-directory sqlx; \

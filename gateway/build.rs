@@ -1,5 +1,6 @@
 //! Links the processor check in, where the compiler was told to use newer instructions.
 
+#[expect(clippy::disallowed_methods, reason = "this is how cargo speaks to build scripts")]
 fn main() {
     println!("cargo::rerun-if-changed=../.cargo/processor.c");
     let features = std::env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();

@@ -151,13 +151,9 @@ impl Meter {
         self.status = status;
     }
 
-    /// The reason when no further node is found: the last one's failure, if there was one.
-    pub(super) fn outcome_without_node(&self) -> Outcome {
-        if self.past.iter().any(|attempt| attempt.outcome == Outcome::NodeFailed.word()) {
-            Outcome::NodeFailed
-        } else {
-            Outcome::NoNode
-        }
+    /// True when a node was tried and failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.past.iter().any(|attempt| attempt.outcome == Outcome::NodeFailed.word())
     }
 
     /// What the attempt has cost in energy so far.

@@ -66,7 +66,8 @@ async fn attempt(app: &App, meter: &mut Meter, request: &Request) -> Result<forw
     loop {
         let lease = match app.nodes.lease(&request.model, &tried) {
             Ok(lease) => lease,
-            Err(NoNode) => return Err((meter.outcome_without_node(), no_node(&request.model))),
+            Err(NoNode) if meter.has_failed() => return Err((Outcome::NodeFailed, node_failed())),
+            Err(NoNode) => return Err((Outcome::NoNode, no_node(&request.model))),
         };
         tried.push(lease.node_id());
         match forward(app, meter, lease, request).await {

@@ -203,3 +203,111 @@ async fn write_attempt(
 fn bigint(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use openapi::energy::{Boundary, Tier};
+
+    use super::*;
+    use crate::auth::user::{self, NewUser};
+
+    /// A user with a key and a node.
+    async fn somebody(database: &PgPool) -> (Uuid, Uuid, Uuid) {
+        let new = NewUser { email: "a@example.com", name: "A", password_hash: "-", is_admin: false };
+        let id = user::create(database, new).await.unwrap().unwrap();
+        let account = user::find(database, id).await.unwrap().unwrap().account_id;
+        let (key, node) = (Uuid::now_v7(), Uuid::now_v7());
+        sqlx::query!(
+            "with made as (insert into nodes (id, account_id, name, public_key) values ($4, $2, 'n', $5))
+             insert into keys (id, public_id, account_id, created_by, name, scope, secret_hash)
+             values ($1, 'p', $2, $3, 'k', 'inference', $5)",
+            key,
+            account,
+            id,
+            node,
+            [0u8; 32].as_slice()
+        )
+        .execute(database)
+        .await
+        .unwrap();
+        (account, key, node)
+    }
+
+    fn record((account, key, node): (Uuid, Uuid, Uuid)) -> RequestRecord {
+        let microjoules = Microjoules::new(5_000);
+        let energy = Energy {
+            microjoules,
+            low_microjoules: Microjoules::new(2_000),
+            high_microjoules: Microjoules::new(12_500),
+            tier: Tier::E,
+            boundary: Boundary::Device,
+            method: "test/1".to_owned(),
+        };
+        let attempt = |attempt, outcome| AttemptRecord {
+            attempt,
+            node,
+            outcome,
+            prompt_tokens: 3,
+            completion_tokens: 2,
+            microjoules,
+            duration: Microseconds::new(7),
+            energy: Some(energy.clone()),
+        };
+        RequestRecord {
+            id: Uuid::now_v7(),
+            account,
+            key,
+            endpoint: "completions",
+            model: "m".to_owned(),
+            streamed: true,
+            outcome: "completed",
+            status: 200,
+            prompt_tokens: 3,
+            completion_tokens: 2,
+            energy: Some(energy.clone()),
+            started_at: OffsetDateTime::now_utc(),
+            first_byte: None,
+            duration: Microseconds::new(9),
+            attempts: vec![attempt(1, "node_failed"), attempt(2, "completed")],
+        }
+    }
+
+    async fn counts(database: &PgPool) -> (i64, i64) {
+        let requests =
+            sqlx::query_scalar!(r#"select count(*) as "count!" from requests"#).fetch_one(database).await.unwrap();
+        let attempts =
+            sqlx::query_scalar!(r#"select count(*) as "count!" from attempts"#).fetch_one(database).await.unwrap();
+        (requests, attempts)
+    }
+
+    #[sqlx::test(migrator = "crate::MIGRATOR")]
+    async fn a_batch_that_is_repeated_is_written_once(database: PgPool) {
+        let owner = somebody(&database).await;
+        let batch = [record(owner), record(owner)];
+        write_batch(&database, &batch).await.unwrap();
+        write_batch(&database, &batch).await.unwrap();
+        assert_eq!(counts(&database).await, (2, 4));
+    }
+
+    #[sqlx::test(migrator = "crate::MIGRATOR")]
+    async fn every_record_handed_over_is_written_before_the_writer_ends(database: PgPool) {
+        let owner = somebody(&database).await;
+        let (recorder, writer) = recorder(database.clone());
+        let writing = tokio::spawn(writer.run());
+        for _ in 0..500 {
+            recorder.clone().write(record(owner));
+        }
+        drop(recorder);
+        writing.await.unwrap();
+        assert_eq!(counts(&database).await, (500, 1000));
+    }
+
+    #[sqlx::test(migrator = "crate::MIGRATOR")]
+    async fn figures_that_contradict_themselves_are_refused_by_the_database(database: PgPool) {
+        let owner = somebody(&database).await;
+        let mut wrong = record(owner);
+        wrong.energy.as_mut().unwrap().low_microjoules = Microjoules::new(5_001);
+        assert!(write_batch(&database, &[wrong]).await.is_err());
+        assert_eq!(counts(&database).await, (0, 0));
+    }
+}

@@ -161,3 +161,51 @@ pub async fn offers(database: &PgPool) -> Result<Vec<Offer>, sqlx::Error> {
     );
     Ok(offers.fetch_all(database).await?.into_iter().map(|SqlJson(offer)| offer).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::user::{self, NewUser};
+
+    async fn account(database: &PgPool, email: &str) -> Uuid {
+        let new = NewUser { email, name: "A", password_hash: "-", is_admin: false };
+        let id = user::create(database, new).await.unwrap().unwrap();
+        user::find(database, id).await.unwrap().unwrap().account_id
+    }
+
+    async fn token(database: &PgPool, secrets: &Secrets, account: Uuid) -> [u8; 32] {
+        secrets.hash(&create_token(database, secrets, account).await.unwrap().0).0
+    }
+
+    #[sqlx::test(migrator = "crate::MIGRATOR")]
+    async fn a_token_makes_one_node_and_a_key_stays_its_account_s(database: PgPool) {
+        let secrets = Secrets::derive(&[1; 32]).unwrap();
+        let (ada, eve) = (account(&database, "ada@example.com").await, account(&database, "eve@example.com").await);
+        let key = [9u8; 32];
+        let first = token(&database, &secrets, ada).await;
+        let node = bind(&database, &first, "one", &key).await.unwrap().unwrap();
+        assert_eq!(bind(&database, &first, "one", &[8; 32]).await.unwrap(), None, "used");
+        let again = token(&database, &secrets, ada).await;
+        assert_eq!(bind(&database, &again, "renamed", &key).await.unwrap(), Some(node), "the same machine");
+        let stranger = token(&database, &secrets, eve).await;
+        assert_eq!(bind(&database, &stranger, "mine now", &key).await.unwrap(), None, "another account's node");
+        assert!(remove(&database, ada, node).await.unwrap() && !remove(&database, eve, node).await.unwrap());
+        assert_eq!(public_key(&database, node).await.unwrap(), None, "a removed node has no key");
+        let anew = bind(&database, &stranger, "mine now", &key).await.unwrap();
+        assert!(anew.is_some_and(|anew| anew != node), "the refused try left the token unused, and the key is free");
+    }
+
+    #[sqlx::test(migrator = "crate::MIGRATOR")]
+    async fn an_expired_token_is_no_token(database: PgPool) {
+        let secrets = Secrets::derive(&[1; 32]).unwrap();
+        let ada = account(&database, "ada@example.com").await;
+        let (text, _) = create_token(&database, &secrets, ada).await.unwrap();
+        assert!(token_is_good(&database, &secrets, &text).await.unwrap());
+        sqlx::query!("update enrolment_tokens set expires_at = now() - interval '1 second'")
+            .execute(&database)
+            .await
+            .unwrap();
+        assert!(!token_is_good(&database, &secrets, &text).await.unwrap());
+        assert_eq!(bind(&database, &secrets.hash(&text).0, "n", &[9; 32]).await.unwrap(), None);
+    }
+}
