@@ -30,7 +30,7 @@ test: ## Run every test: units, SQL, stories with real processes and the real mo
 lint: ## Format, clippy and rustdoc, all without a warning
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --release --locked --workspace --no-deps --document-private-items
 
 audit: ## Licences, bans, sources and, where their database can be reached, advisories of every dependency
 	$(CARGO) deny --workspace check licenses bans sources

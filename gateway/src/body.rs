@@ -45,7 +45,6 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {
-    #[expect(clippy::disallowed_types, reason = "answering with it is fine, only its rejections are not")]
     fn into_response(self) -> Response {
         axum::Json(self.0).into_response()
     }

@@ -21,7 +21,7 @@ pub struct Config {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve the model; fetch it first if it is not here.
-    Serve(ServeConfig),
+    Serve(Box<ServeConfig>),
     /// Fetch a model, verify it byte by byte, and stop.
     Pull(ModelConfig),
     /// Say whether the node on this machine answers; for container health checks.
@@ -56,7 +56,7 @@ pub struct ServeConfig {
     /// Address of the local API. It asks for no key: leave it on this machine.
     #[arg(long, env = "COMMONWATT_NODE_LISTEN", default_value = "127.0.0.1:8090")]
     pub listen: SocketAddr,
-    /// Gateway to join, such as https://gateway.example. Without one the node serves this machine alone.
+    /// Gateway to join, such as `https://gateway.example`. Without one the node serves this machine alone.
     #[arg(long, env = "COMMONWATT_GATEWAY")]
     pub gateway: Option<Url>,
     /// One-time enrolment token from the gateway; needed the first time only.

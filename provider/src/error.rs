@@ -18,7 +18,6 @@ impl From<ApiError> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        #[expect(clippy::disallowed_types, reason = "answering with it is fine, only its rejections are not")]
         let mut response = (status, axum::Json(self.0.body())).into_response();
         if let Some(seconds) = self.0.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

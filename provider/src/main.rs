@@ -36,7 +36,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
         bail!("TLS could not be set up");
     }
     match config.command {
-        Command::Serve(config) => serve::serve(config.clone(), until_told_to_stop(config.with_parent)?).await,
+        Command::Serve(config) => {
+            let stop = until_told_to_stop(config.with_parent)?;
+            serve::serve(*config, stop).await
+        }
         Command::Pull(config) => {
             let folder = pull::pull(catalogue::find(&config.model)?, &config.source, &config.data).await?;
             print(&folder.display().to_string())

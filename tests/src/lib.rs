@@ -1,6 +1,8 @@
 //! The harness of the end-to-end stories: real databases, real gateways, real nodes with a real model, and scripted nodes
 //! that misbehave on purpose. Everything started here ends with the test.
 
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a harness fails its test by panicking")]
+
 mod database;
 
 mod gateway;
