@@ -1,5 +1,5 @@
 //! The management API: JSON in and out, RFC 9457 problems, unknown fields refused. A handler that takes a
-//! [`User`](crate::auth::User) is for signed-in people and management keys; everything is within that user's account.
+//! [`User`] is for signed-in people and management keys; everything is within that user's account.
 
 pub mod keys;
 
