@@ -1,5 +1,7 @@
 //! Reading request bodies. Every refusal has the shape of the API that it happens on.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
@@ -15,6 +17,9 @@ use crate::error::{Failure, Problem};
 
 /// The longest request that the gateway reads.
 pub const LIMIT_BYTES: usize = 10 * 1024 * 1024;
+
+/// A client that dawdles over its body gives its place to others.
+const WITHIN: Duration = Duration::from_secs(60);
 
 /// A JSON body, not yet parsed, for the OpenAI-shaped API.
 pub struct RawJson(pub Bytes);
@@ -82,9 +87,15 @@ async fn read(request: Request) -> Result<Bytes, ApiError> {
     if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
         return Err(ApiError::not_json_content_type());
     }
-    match Limited::new(request.into_body(), LIMIT_BYTES).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(LIMIT_BYTES)),
-        Err(_) => Err(ApiError::invalid("The request body ended before it was complete.")),
+    match tokio::time::timeout(WITHIN, Limited::new(request.into_body(), LIMIT_BYTES).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::too_large(LIMIT_BYTES)),
+        Ok(Err(_)) => Err(ApiError::invalid("The request body ended before it was complete.")),
+        Err(_) => Err(ApiError::new(
+            408,
+            "invalid_request_error",
+            Some("request_timeout"),
+            "The request body took too long to arrive.",
+        )),
     }
 }

@@ -110,10 +110,13 @@ async fn offer(State(door): State<Doorway>) -> Response {
 async fn status(State(door): State<Doorway>) -> Response {
     let mut status = door.node.slots.status();
     status.mark_changed(); // the first event is how things are now
-    let events = futures_util::stream::unfold(status, |mut status| async {
+    let events = futures_util::stream::unfold(Some(status), |status| async {
+        let mut status = status?;
         status.changed().await.ok()?;
-        let event = sse::data(&*status.borrow_and_update()).ok()?;
-        Some((Ok::<_, Infallible>(event), status))
+        let now = *status.borrow_and_update();
+        // The last word of a node that leaves; the connection can't end before this stream does.
+        let gone = now.draining && now.running == 0 && now.waiting == 0;
+        Some((Ok::<_, Infallible>(sse::data(&now).ok()?), (!gone).then_some(status)))
     });
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
 }

@@ -66,7 +66,8 @@ async fn a_node_told_to_stop_ends_its_answer_and_says_goodbye() {
     };
     let ((), last) = tokio::join!(refused, rest);
     assert!(last.ends_with("data: [DONE]\n\n"), "{last}");
-    assert_eq!(node.ended().await, Some(0));
+    let ended = tokio::time::timeout(Duration::from_secs(10), node.ended()).await;
+    assert_eq!(ended.expect("it does not wait for the end of its drain time"), Some(0));
 }
 
 #[tokio::test]

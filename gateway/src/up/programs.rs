@@ -56,7 +56,7 @@ impl Programs {
     pub(super) async fn pull(&self) -> anyhow::Result<()> {
         let mut command = self.node_command();
         // What it has fetched so far is kept when it is killed.
-        out_of_reach(command.arg("pull")).stdout(std::io::stderr());
+        out_of_reach(command.arg("pull")).stdout(Stdio::null());
         let status = command.status().await.context("commonwatt-node pull can't be run")?;
         ensure!(
             status.success(),
