@@ -11,8 +11,17 @@ use crate::sampling::Sampling;
 use crate::usage::Usage;
 
 /// Accepted and without effect on the answer: they are notes for whoever runs the service.
-const NOTES: &[&str] =
-    &["metadata", "user", "safety_identifier", "prompt_cache_key", "service_tier", "provider", "parallel_tool_calls"];
+const NOTES: &[&str] = &[
+    "metadata",
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "prompt_cache_options",
+    "service_tier",
+    "provider",
+    "parallel_tool_calls",
+];
 
 /// A request for the next message of a conversation, read and validated.
 #[derive(Clone, Debug, PartialEq)]
@@ -170,6 +179,7 @@ fn refuse_unsupported(fields: &mut Fields<'_>) -> Result<(), ApiError> {
     refuse_unless(fields, "response_format", |value| value["type"] == "text")?;
     refuse_unless(fields, "modalities", |value| *value == serde_json::json!(["text"]))?;
     refuse_unless(fields, "tool_choice", |value| *value == "none" || *value == "auto")?;
+    refuse_unless(fields, "reasoning_effort", |value| *value == "none")?;
     for list in ["tools", "functions"] {
         refuse_unless(fields, list, |value| value.as_array().is_some_and(Vec::is_empty))?;
     }
@@ -177,7 +187,7 @@ fn refuse_unsupported(fields: &mut Fields<'_>) -> Result<(), ApiError> {
         refuse_unless(fields, switch, |value| *value == false)?;
     }
     for parameter in
-        ["top_logprobs", "audio", "prediction", "function_call", "web_search_options", "reasoning_effort", "verbosity"]
+        ["top_logprobs", "audio", "prediction", "function_call", "web_search_options", "moderation", "verbosity"]
     {
         refuse_unless(fields, parameter, |_| false)?;
     }

@@ -50,9 +50,8 @@ impl CompletionRequest {
             refuse_unless(&mut fields, single, |value| value.as_f64() == Some(1.0))?;
         }
         refuse_unless(&mut fields, "echo", |value| *value == false)?;
-        for parameter in ["logprobs", "suffix"] {
-            refuse_unless(&mut fields, parameter, |_| false)?;
-        }
+        refuse_unless(&mut fields, "logprobs", |_| false)?;
+        refuse_unless(&mut fields, "suffix", |value| *value == "")?;
         refuse_unknown(&mut fields, &["user", "provider"])?;
         Ok(request)
     }
@@ -71,9 +70,11 @@ fn prompt(fields: &mut Fields<'_>) -> Result<Prompt, ApiError> {
         [] => Err(empty()),
         [Value::String(text)] if text.is_empty() => Err(empty()),
         [Value::String(text)] => Ok(Prompt::Text(text.clone())),
-        [Value::String(_), ..] => Err(ApiError::invalid("Invalid 'prompt': this model answers one prompt a request.")
-            .with_param("prompt")
-            .with_code("unsupported_value")),
+        [Value::String(_) | Value::Array(_), ..] => {
+            Err(ApiError::invalid("Invalid 'prompt': this model answers one prompt a request.")
+                .with_param("prompt")
+                .with_code("unsupported_value"))
+        }
         ids => ids
             .iter()
             .map(|id| {
@@ -131,7 +132,7 @@ mod tests {
         assert_eq!(parse("\"hi\"").unwrap().prompt, Prompt::Text("hi".into()));
         assert_eq!(parse("[1,2]").unwrap().prompt, Prompt::Tokens(vec![1, 2]));
         assert_eq!(parse("\"hi\"").unwrap().sampling.max_tokens, Some(16));
-        for wrong in ["[]", "\"\"", "[\"\"]", "{}", "7", "[-1]", "[\"a\",\"b\"]"] {
+        for wrong in ["[[1,2]]", "[]", "\"\"", "[\"\"]", "{}", "7", "[-1]", "[\"a\",\"b\"]"] {
             assert_eq!(parse(wrong).unwrap_err().detail.param.as_deref(), Some("prompt"), "{wrong}");
         }
     }

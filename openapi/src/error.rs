@@ -144,7 +144,11 @@ impl ApiError {
             404,
             "invalid_request_error",
             Some("unknown_url"),
-            format!("Unknown request URL: {method} {}. Please check the URL for typos.", echo(path)),
+            format!(
+                "Unknown request URL: {method} {}. Please check the URL for typos. Models are asked at \
+                 /v1/chat/completions and /v1/completions.",
+                echo(path)
+            ),
         )
     }
 

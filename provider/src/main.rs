@@ -1,6 +1,6 @@
 //! The program `commonwatt-node`.
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,7 +9,6 @@ use clap::Parser;
 use provider::config::{Command, Config};
 use provider::pull::{self, catalogue};
 use provider::{router, serve};
-use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -55,20 +54,21 @@ fn until_told_to_stop(with_parent: bool) -> anyhow::Result<CancellationToken> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let told = stop.clone();
     tokio::spawn(async move {
-        let parent_gone = async {
-            if !with_parent {
-                std::future::pending::<()>().await;
-            }
-            // The end, an error or a byte: all mean that the parent holds the other end no longer.
-            let _ = tokio::io::stdin().read(&mut [0]).await;
-        };
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            () = parent_gone => {}
         }
         told.cancel();
     });
+    if with_parent {
+        let parent_gone = stop.clone();
+        // A thread of its own: a read that tokio knows of would keep the program from ending.
+        std::thread::spawn(move || {
+            // The end, an error or a byte: all mean that the parent holds the other end no longer.
+            let _ = std::io::stdin().read(&mut [0]);
+            parent_gone.cancel();
+        });
+    }
     Ok(stop)
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::oneshot;
 
 const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -17,6 +17,8 @@ const LINES_KEPT: usize = 400;
 /// A running program. It is killed when dropped, and ends by itself when the test process does.
 pub(crate) struct Program {
     child: Child,
+    /// Held open: its end tells the program to stop.
+    _stdin: ChildStdin,
     /// The address that it listens on.
     pub(crate) address: String,
     log: Arc<Mutex<VecDeque<String>>>,
@@ -30,6 +32,7 @@ impl Program {
         command.envs(environment.iter().copied()).stdin(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}; build it first"));
+        let stdin = child.stdin.take().expect("piped");
         let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let (ready_to, ready) = oneshot::channel();
         let log = Arc::new(Mutex::new(VecDeque::new()));
@@ -48,7 +51,7 @@ impl Program {
             }
         });
         match tokio::time::timeout(READY_WITHIN, ready).await {
-            Ok(Ok(address)) => Self { child, address, log },
+            Ok(Ok(address)) => Self { child, _stdin: stdin, address, log },
             _ => panic!(
                 "{name} did not become ready:\n{}",
                 log.lock().unwrap().iter().cloned().collect::<Vec<_>>().join("\n")
