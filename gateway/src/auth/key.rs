@@ -87,7 +87,10 @@ pub enum KeyError {
 #[derive(Clone)]
 struct Cached {
     key: Option<Arc<Key>>,
+    /// When the database was asked last, whether it answered or not.
     asked: Instant,
+    /// When it last answered.
+    answered: Instant,
 }
 
 /// Looks keys up, from memory where possible.
@@ -123,11 +126,21 @@ impl Keys {
         match load(&self.database, public_id).await {
             Ok(key) => {
                 let key = key.map(Arc::new);
-                self.cache.insert(public_id.to_owned(), Cached { key: key.clone(), asked: Instant::now() }).await;
+                self.cache
+                    .insert(
+                        public_id.to_owned(),
+                        Cached { key: key.clone(), asked: Instant::now(), answered: Instant::now() },
+                    )
+                    .await;
                 Ok(key)
             }
             Err(error) => match cached {
-                Some(Cached { key: Some(key), .. }) => Ok(Some(key)),
+                Some(Cached { key: Some(key), answered, .. }) if answered.elapsed() < KEPT => {
+                    // Not every request shall wait for a database that is away.
+                    let cached = Cached { key: Some(Arc::clone(&key)), asked: Instant::now(), answered };
+                    self.cache.insert(public_id.to_owned(), cached).await;
+                    Ok(Some(key))
+                }
                 _ => Err(error.into()),
             },
         }
