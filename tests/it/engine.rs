@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::Either;
 use serde_json::{Value, json};
 use tests::{Gateway, MODEL, Node, conversation};
 
@@ -137,6 +138,24 @@ async fn who_finds_no_slot_waits_for_one() {
     let (answers, most) = tokio::join!(answers, most);
     assert_eq!(most, 1);
     assert!(answers.iter().all(|answer| answer.status() == 200));
+}
+
+/// The engine holds its pipeline during a whole step, and a long prompt is one step of many seconds.
+#[tokio::test]
+async fn a_long_prompt_keeps_nobody_from_being_told_what_is_wrong() {
+    let gateway = Gateway::start().await;
+    let _node = Node::join(&gateway, &[]).await;
+    let long = json!({"model": MODEL, "prompt": "sea ".repeat(400), "max_tokens": 1});
+    let mut computing = Box::pin(gateway.ask("/v1/completions", &long).send());
+    let running = gateway.engine_runs(1, Duration::from_secs(10));
+    assert!(matches!(futures_util::future::select(&mut computing, Box::pin(running)).await, Either::Right(_)));
+    let endless = conversation(json!({"messages": [{"role": "user", "content": "sea ".repeat(9000)}]}));
+    let refused = Box::pin(gateway.chat(&endless));
+    match futures_util::future::select(&mut computing, refused).await {
+        Either::Left(_) => panic!("the refusal waited for the other prompt"),
+        Either::Right((refused, _)) => assert_eq!(refused.status(), 400),
+    }
+    assert_eq!(computing.await.unwrap().status(), 200);
 }
 
 /// Text is made of token ids here, never half a character: every prefix of an answer with emoji is valid.

@@ -41,7 +41,7 @@ pub async fn chat(
 ) -> Result<Response, Failure> {
     let ticket = door.admit(&headers)?;
     let request = ChatRequest::parse(&body)?;
-    let prompt = door.node.engine.tokenize_chat(&request.messages).await?;
+    let prompt = door.node.engine.tokenize_chat(&request.messages)?;
     let asked = Asked {
         endpoint: Endpoint::Chat,
         model: request.model,

@@ -1,12 +1,14 @@
 //! Loads a GGUF model from local files.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 
+use either::Either;
 use mistralrs::model_builder_trait::{build_gguf_pipeline, build_model_from_pipeline};
 use mistralrs::{GgufModelBuilder, TokenSource};
 
 use super::Engine;
+use super::template::ChatTemplate;
 
 /// The model could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +19,9 @@ pub enum LoadError {
     /// A model without a tokenizer can't be prompted with text.
     #[error("{file} holds no tokenizer, so no text can be given to it. Choose another model file")]
     NoTokenizer { file: String },
+    /// A model without a usable chat template can't hold a conversation.
+    #[error("{file} holds no chat template that works here ({reason}). Choose another model file")]
+    NoTemplate { file: String, reason: String },
 }
 
 /// Sequences that the engine itself lets in; the slots in front of it are the real limit.
@@ -37,18 +42,39 @@ impl Engine {
             // On a processor the prefix cache is never emptied, and its hits would show one account what another asked.
             .with_prefix_cache_n(None);
         let (pipeline, scheduler, settings) = build_gguf_pipeline(builder).await.map_err(|error| failed(&error))?;
-        let (tokenizer, metadata) = {
+        let (tokenizer, metadata, template) = {
             let pipeline = pipeline.lock().await;
-            (pipeline.tokenizer(), pipeline.get_metadata())
+            (pipeline.tokenizer(), pipeline.get_metadata(), pipeline.get_chat_template())
         };
+        let template =
+            compile(template.as_deref()).map_err(|reason| LoadError::NoTemplate { file: file.to_owned(), reason })?;
         let tokenizer = tokenizer.ok_or_else(|| LoadError::NoTokenizer { file: file.to_owned() })?;
-        let model = build_model_from_pipeline(Arc::clone(&pipeline), scheduler, settings).await;
+        let model = build_model_from_pipeline(pipeline, scheduler, settings).await;
         Ok(Self {
             model,
-            pipeline,
+            template,
             tokenizer,
             end_tokens: metadata.eos_tok.clone().into(),
             context_length: context_limit.map_or(metadata.max_seq_len, |limit| limit.min(metadata.max_seq_len)),
         })
     }
+}
+
+/// The template that came with the model; of several, the one for plain conversations.
+fn compile(found: Option<&mistralrs::core::ChatTemplate>) -> Result<ChatTemplate, String> {
+    let found = found.ok_or("none in the file")?;
+    let source = match found.chat_template.as_ref().map(|template| &template.0) {
+        None => return Err("none in the file".to_owned()),
+        Some(Either::Left(source)) => source,
+        Some(Either::Right(named)) => {
+            let is_default =
+                |template: &&HashMap<String, String>| template.get("name").is_none_or(|name| name == "default");
+            let default = named.iter().find(is_default).and_then(|template| template.get("template"));
+            default.ok_or("none of its templates is the default")?
+        }
+    };
+    let token = |token: &Either<String, _>| token.as_ref().left().cloned();
+    let begin = found.bos_token.as_ref().and_then(|begin| token(&begin.0));
+    let end = found.eos_token.as_ref().and_then(|end| token(&end.0));
+    ChatTemplate::compile(source, begin, end).map_err(|error| error.to_string())
 }

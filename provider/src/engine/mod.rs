@@ -15,6 +15,8 @@ mod sampler;
 
 mod stop;
 
+mod template;
+
 mod text;
 
 pub use generate::{EngineError, Generation, Step, Task};
@@ -22,19 +24,16 @@ pub use load::LoadError;
 
 use std::sync::Arc;
 
-use either::Either;
-use indexmap::IndexMap;
-use mistralrs::{MessageContent, Model};
-use openapi::chat::{Message, Role};
+use mistralrs::Model;
+use openapi::chat::Message;
 use openapi::error::ApiError;
+use template::ChatTemplate;
 use tokenizers::Tokenizer;
-use tokio::sync::Mutex;
 
 /// A loaded model.
 pub struct Engine {
     model: Model,
-    /// Shared with the engine's own thread, which holds it during every step: lock it for templating only.
-    pipeline: Arc<Mutex<dyn mistralrs::core::Pipeline>>,
+    template: ChatTemplate,
     tokenizer: Arc<Tokenizer>,
     end_tokens: Arc<[u32]>,
     context_length: usize,
@@ -50,19 +49,14 @@ impl Engine {
     ///
     /// # Errors
     /// 400 when the template refuses the conversation.
-    pub async fn tokenize_chat(&self, messages: &[Message]) -> Result<Vec<u32>, ApiError> {
-        let messages = messages.iter().map(template_message).collect();
-        let pipeline = self.pipeline.lock().await;
-        let (tokens, _) = pipeline
-            .get_processor()
-            .process(&*pipeline, messages, true, true, None, None, Vec::new())
-            .map_err(|error| {
-                tracing::info!(%error, "the chat template refused a conversation");
-                ApiError::invalid("Invalid 'messages': the model's chat template does not accept this conversation.")
-                    .with_param("messages")
-                    .with_code("invalid_conversation")
-            })?;
-        Ok(tokens)
+    pub fn tokenize_chat(&self, messages: &[Message]) -> Result<Vec<u32>, ApiError> {
+        let text = self.template.render(messages).map_err(|error| {
+            tracing::info!(%error, "the chat template refused a conversation");
+            ApiError::invalid("Invalid 'messages': the model's chat template does not accept this conversation.")
+                .with_param("messages")
+                .with_code("invalid_conversation")
+        })?;
+        self.tokenize_text(&text)
     }
 
     /// The tokens of a plain text.
@@ -86,14 +80,4 @@ impl Engine {
     pub fn vocabulary(&self) -> usize {
         self.tokenizer.get_vocab_size(true)
     }
-}
-
-fn template_message(message: &Message) -> IndexMap<String, MessageContent> {
-    let role = match message.role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
-    let text = |text: &str| -> MessageContent { Either::Left(text.to_owned()) };
-    IndexMap::from([("role".to_owned(), text(role)), ("content".to_owned(), text(&message.content))])
 }
