@@ -9,7 +9,7 @@ BIN := $(CARGO_TARGET_DIR)/release
 CARGO := cargo
 BUILD := $(CARGO) build --release --locked --workspace
 
-.PHONY: up build test lint audit openapi openapi-check sqlx sqlx-check help
+.PHONY: up build test faults bench lint audit openapi openapi-check sqlx sqlx-check help
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -26,6 +26,16 @@ test: ## Run every test: units, SQL, stories with real processes and the real mo
 	@COMMONWATT_DATA=$(COMMONWATT_CACHE)/node $(BIN)/commonwatt-node pull > $(COMMONWATT_CACHE)/model-folder
 	COMMONWATT_TEST_MODEL=$$(cat $(COMMONWATT_CACHE)/model-folder) $(BIN)/commonwatt with-postgres -- \
 		$(CARGO) test --release --locked --workspace
+
+faults: ## Run the fault suite at full size: everything dies, fills up and goes away under load (half an hour)
+	$(BUILD) --all-targets
+	COMMONWATT_FAULTS=full $(BIN)/commonwatt with-postgres -- \
+		$(CARGO) test --release --locked --workspace --test faults -- --nocapture --test-threads=1
+
+bench: ## Measure what accounting costs in latency, processor time and memory
+	$(BUILD) --bins
+	$(BIN)/commonwatt with-postgres -- $(BIN)/commonwatt-bench all --json $(COMMONWATT_CACHE)/bench.json
+	@echo "all figures: $(COMMONWATT_CACHE)/bench.json"
 
 lint: ## Format, clippy and rustdoc, all without a warning
 	$(CARGO) fmt --all --check

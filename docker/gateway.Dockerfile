@@ -29,6 +29,7 @@ RUN apt-get update \
 COPY --from=build /usr/local/bin/commonwatt /usr/local/bin/
 USER 10001:10001
 ENV COMMONWATT_DATA=/data COMMONWATT_LISTEN=0.0.0.0:8080
+# The secret and the journal: each replica needs a volume of its own, with the same secret.
 VOLUME /data
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD ["commonwatt", "healthcheck"]

@@ -5,18 +5,25 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
+use openapi::units::Nanocredits;
 use secrecy::SecretString;
 use sqlx::PgPool;
+use uuid::Uuid;
 
-use crate::auth::key::{self, Keys, Scope};
+use crate::auth::key::{self, Fresh, Keys, NewKey, Scope};
 use crate::auth::password::Passwords;
 use crate::auth::user::{self, Found, NewUser};
-use crate::config::{AdminAction, StoreConfig};
+use crate::config::{AdminAction, Gift, StoreConfig};
+use crate::database;
+use crate::ledger::audit;
+use crate::ledger::event::{Posted, Refused};
+use crate::ledger::movement::{Movement, Order, move_credits};
 use crate::nodes::enrol;
 use crate::secrets::{self, Secrets};
-use crate::serve::open_database;
 
 const FIRST_USER: &str = "admin@localhost";
+/// So that a first try works out of the box.
+const FIRST_CREDITS: Nanocredits = Nanocredits::new(1000 * Nanocredits::PER_CREDIT);
 
 /// Does what was asked and returns what to print.
 ///
@@ -25,13 +32,14 @@ const FIRST_USER: &str = "admin@localhost";
 pub async fn run(store: &StoreConfig, action: AdminAction) -> anyhow::Result<String> {
     const CONNECTIONS: u32 = 2;
     let secrets = Secrets::open(&store.data)?;
-    let database = open_database(&store.database_url, CONNECTIONS).await?;
+    let database = database::open(&store.database_url, CONNECTIONS).await?;
     match action {
-        AdminAction::CreateUser { email, name, admin } => {
-            let mut password = String::new();
-            std::io::stdin().read_to_string(&mut password).context("cannot read the password from standard input")?;
-            let password = password.trim_end_matches(['\r', '\n']).to_owned();
-            create_user(&database, &email, &name, admin, password.into()).await?;
+        AdminAction::CreateUser { email, name, admin, credits } => {
+            create_user(&database, &email, &name, admin, password_from_input()?).await?;
+            let owner = existing(&database, &email).await?;
+            if credits > Nanocredits::ZERO {
+                welcome_gift(&database, &owner, credits, &format!("user:{}:welcome", owner.id)).await?;
+            }
             Ok(format!("created {email}"))
         }
         AdminAction::CreateKey { email, name, management } => {
@@ -42,10 +50,49 @@ pub async fn run(store: &StoreConfig, action: AdminAction) -> anyhow::Result<Str
             let owner = existing(&database, &email).await?;
             Ok(enrol::create_token(&database, &secrets, owner.account_id).await?.0)
         }
+        AdminAction::Grant(gift) => give(&database, gift, Movement::Grant).await,
+        AdminAction::TopUp(gift) => give(&database, gift, Movement::TopUp).await,
+        AdminAction::Audit => {
+            let differences = audit::compare(&database).await?;
+            if differences.is_empty() { Ok(differences.to_string()) } else { Err(anyhow!("{differences}")) }
+        }
+        AdminAction::RebuildBalances => {
+            let count = audit::rebuild_balances(&database).await.context("the balances stay as they were")?;
+            Ok(format!("wrote {count} balances anew"))
+        }
         AdminAction::Bootstrap { out } => {
             bootstrap(&database, secrets, &out).await?;
             Ok(format!("the files are in {}", out.display()))
         }
+    }
+}
+
+fn password_from_input() -> anyhow::Result<SecretString> {
+    let mut password = String::new();
+    std::io::stdin().read_to_string(&mut password).context("cannot read the password from standard input")?;
+    Ok(password.trim_end_matches(['\r', '\n']).into())
+}
+
+/// Books credits for a user's account and says under which key.
+async fn give(database: &PgPool, gift: Gift, movement: fn(Uuid) -> Movement) -> anyhow::Result<String> {
+    let owner = existing(database, &gift.email).await?;
+    let key = gift.idempotency_key.unwrap_or_else(|| Uuid::now_v7().to_string());
+    let scoped = format!("command-line:{key}");
+    let order = Order { idempotency_key: &scoped, reason: &gift.reason, created_by: None };
+    let done = match move_credits(database, &movement(owner.account_id), gift.credits, order).await? {
+        Posted::Now(event) => format!("posted {}", event.id),
+        Posted::Before(event) => format!("posted before: {}", event.id),
+    };
+    Ok(format!("{done}\nidempotency key {key}"))
+}
+
+/// Credits to begin with, once for the key.
+async fn welcome_gift(database: &PgPool, owner: &Found, credits: Nanocredits, key: &str) -> anyhow::Result<()> {
+    let order = Order { idempotency_key: key, reason: "credits to begin with", created_by: None };
+    match move_credits(database, &Movement::Grant(owner.account_id), credits, order).await {
+        // Given before, if not to this one.
+        Ok(_) | Err(Refused::KeyUsed) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -75,10 +122,12 @@ async fn create_key(
     name: &str,
     scope: Scope,
 ) -> anyhow::Result<String> {
-    Ok(key::create(database, secrets, (owner.account_id, owner.id), name, scope).await?.1)
+    let fresh = Fresh::draw(secrets)?;
+    key::create(database, (owner.account_id, owner.id), NewKey::unlimited(name, scope), &fresh).await?;
+    Ok(fresh.into_text())
 }
 
-/// Leaves a first user, a key of each kind and a usable enrolment token in files; what is there and still good stays.
+/// Leaves a first user with credits, a key of each kind and a usable enrolment token in files; what is there and still good stays.
 async fn bootstrap(database: &PgPool, secrets: Secrets, out: &Path) -> anyhow::Result<()> {
     const OWNER_ONLY: u32 = 0o600;
     // The node, which may run as another user, has to read its token.
@@ -93,8 +142,9 @@ async fn bootstrap(database: &PgPool, secrets: Secrets, out: &Path) -> anyhow::R
             existing(database, FIRST_USER).await?
         }
     };
+    welcome_gift(database, &owner, FIRST_CREDITS, "bootstrap").await?;
     let secrets = std::sync::Arc::new(secrets);
-    let keys = Keys::new(database.clone(), std::sync::Arc::clone(&secrets));
+    let keys = Keys::new(database.clone(), std::sync::Arc::clone(&secrets), std::sync::Arc::default());
     for (file, name, scope) in
         [("api_key", "first key", Scope::Inference), ("admin_token", "first management key", Scope::Management)]
     {

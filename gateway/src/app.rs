@@ -9,27 +9,48 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::Admissions;
+use crate::auth::address::TrustedProxies;
 use crate::auth::key::Keys;
 use crate::auth::password::Passwords;
-use crate::inference::record::Recorder;
+use crate::changes::LastLook;
+use crate::idempotency::Idempotency;
+use crate::inference::running::Running;
+use crate::inference::typical::Typicals;
+use crate::journal::Journal;
 use crate::nodes::Nodes;
+use crate::prices::Prices;
+use crate::replicas::Replica;
 use crate::secrets::Secrets;
 
 /// The gateway's parts.
 pub struct Parts {
     pub database: PgPool,
     pub secrets: Arc<Secrets>,
+    /// Says whether this replica hears of changes.
+    pub last_look: Arc<LastLook>,
     pub keys: Keys,
     pub passwords: Passwords,
-    pub nodes: Nodes,
-    pub recorder: Recorder,
+    pub nodes: Arc<Nodes>,
+    pub prices: Prices,
+    pub admissions: Arc<Admissions>,
+    pub journal: Journal,
+    pub running: Arc<Running>,
+    pub typicals: Typicals,
+    pub replica: Arc<Replica>,
+    /// False only to measure what accounting costs.
+    pub metering: bool,
+    pub trusted_proxies: TrustedProxies,
+    pub idempotency: Idempotency,
     /// A node that computes and is silent for longer is taken for dead.
     pub node_silence: Duration,
     /// Tunnels and listeners, awaited at the end.
     pub tasks: TaskTracker,
+    /// Calls of other replicas that this one hands on to its nodes.
+    pub relayed: TaskTracker,
     /// Given when the gateway is told to stop; running answers go on.
     pub stop: CancellationToken,
-    /// Given when they have ended: tunnels close.
+    /// Given when they have ended and nobody needs the tunnels any more: these close.
     pub closing: CancellationToken,
 }
 

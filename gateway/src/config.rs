@@ -1,9 +1,13 @@
 //! Every setting of the gateway: flags and environment. The comments are the help text.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use openapi::price::Price;
+use openapi::units::Nanocredits;
+
+use crate::auth::address::TrustedProxies;
 
 /// The Commonwatt gateway: OpenAI's API in front of independently operated nodes.
 #[derive(Debug, Parser)]
@@ -20,7 +24,7 @@ pub enum Command {
     Up(UpConfig),
     /// Serve the gateway.
     Serve(ServeConfig),
-    /// Create users, keys and tokens from the command line.
+    /// Create users, keys and tokens, give credits, and check the ledger.
     Admin {
         #[command(flatten)]
         store: StoreConfig,
@@ -49,9 +53,50 @@ pub struct StoreConfig {
     /// Postgres, such as postgres://user:password@host/database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
-    /// Folder of the gateway's secret. Replicas share the secret.
+    /// Folder of the gateway's secret, and of its journal if that has no other. Replicas share the secret, not the
+    /// journal.
     #[arg(long, env = "COMMONWATT_DATA", default_value = "./data/gateway")]
     pub data: PathBuf,
+}
+
+/// How usage and money are accounted for.
+#[derive(Clone, Debug, Args)]
+pub struct AccountingConfig {
+    /// Folder of the journal, on a local disk that outlives the process; each replica needs its own. `journal` in the
+    /// data folder if not given.
+    #[arg(long, env = "COMMONWATT_JOURNAL")]
+    pub journal: Option<PathBuf>,
+    /// Wait for the disk before the first and the last byte of every answer: a power cut then loses nothing, instead of
+    /// the last ten milliseconds.
+    #[arg(long, env = "COMMONWATT_STRICT_JOURNAL")]
+    pub strict_journal: bool,
+    /// Megabytes of settled requests that may wait for the database; with more, no request is let in.
+    #[arg(long, env = "COMMONWATT_JOURNAL_MEGABYTES", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub journal_megabytes: u64,
+    /// Megabytes that must be free on the journal's disk; with less, no request is let in.
+    #[arg(long, env = "COMMONWATT_JOURNAL_FREE_MEGABYTES", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub journal_free_megabytes: u64,
+    /// Seconds without a sign of life after which a replica is taken for dead and what it has leased returns; the same
+    /// for all replicas. Without the database requests go on for about as long, and for at most fifteen minutes.
+    #[arg(long, env = "COMMONWATT_LEASE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(30..=86_400))]
+    pub lease_seconds: u64,
+    /// Switch accounting off, to measure what it costs: nothing is held, counted, written down or paid.
+    #[arg(long, env = "COMMONWATT_METERING", default_value = "on")]
+    pub metering: Metering,
+}
+
+impl AccountingConfig {
+    /// The journal's folder, given the gateway's data folder.
+    pub fn journal_folder(&self, data: &Path) -> PathBuf {
+        self.journal.clone().unwrap_or_else(|| data.join("journal"))
+    }
+}
+
+/// Whether requests are accounted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Metering {
+    On,
+    Off,
 }
 
 /// How to serve.
@@ -59,18 +104,41 @@ pub struct StoreConfig {
 pub struct ServeConfig {
     #[command(flatten)]
     pub store: StoreConfig,
+    #[command(flatten)]
+    pub accounting: AccountingConfig,
     /// Address to listen on.
     #[arg(long, env = "COMMONWATT_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// Seconds that running answers get when the gateway is told to stop.
+    /// Address to listen on for the other replicas of this gateway, in a network that is theirs alone. Without it no
+    /// replica can use this one's nodes, nor this one theirs.
+    #[arg(long, env = "COMMONWATT_INTERNAL_LISTEN")]
+    pub internal_listen: Option<SocketAddr>,
+    /// Where the other replicas reach that, as host:port; without it the address itself.
+    #[arg(long, env = "COMMONWATT_INTERNAL_ADDRESS", requires = "internal_listen")]
+    pub internal_address: Option<String>,
+    /// Seconds for which new requests are still taken when the gateway is told to stop and says that it is not ready:
+    /// a load balancer needs them to notice.
+    #[arg(long, env = "COMMONWATT_STOP_DELAY_SECONDS", default_value_t = 0)]
+    pub stop_delay_seconds: u64,
+    /// Seconds that running answers, and nodes that move to other replicas, get when the gateway is told to stop.
     #[arg(long, env = "COMMONWATT_DRAIN_SECONDS", default_value_t = 60)]
     pub drain_seconds: u64,
     /// Seconds without a sign of life after which a node that computes is taken for dead; nodes give one every two.
     #[arg(long, env = "COMMONWATT_NODE_SILENCE_SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(5..))]
     pub node_silence_seconds: u64,
-    /// Most connections to Postgres.
+    /// Whole months of requests that are kept beside the running one; 0 keeps them for ever. The ledger is always kept.
+    #[arg(long, env = "COMMONWATT_KEEP_MONTHS", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=600))]
+    pub keep_months: u16,
+    /// Price of a model for which a node asks none when it first connects: nanocredits per token of the prompt, of its
+    /// cached part, and of the answer.
+    #[arg(long, env = "COMMONWATT_DEFAULT_PRICE", default_value = "100,25,400")]
+    pub default_price: Price,
+    /// Most connections to Postgres, beside the one that listens for changes.
     #[arg(long, env = "COMMONWATT_DATABASE_CONNECTIONS", default_value_t = 10)]
     pub database_connections: u32,
+    /// Proxies whose X-Forwarded-For is believed: addresses and networks such as 10.0.0.0/8, with commas between them.
+    #[arg(long, env = "COMMONWATT_TRUSTED_PROXIES", default_value = "", hide_default_value = true)]
+    pub trusted_proxies: TrustedProxies,
     /// Stop when standard input ends: for a supervisor that must not leave a gateway behind.
     #[arg(long, hide = true)]
     pub with_parent: bool,
@@ -107,9 +175,12 @@ pub enum AdminAction {
         /// How the user is called.
         #[arg(long)]
         name: String,
-        /// May see every node.
+        /// May see every node and every account, post to the ledger and set the split.
         #[arg(long)]
         admin: bool,
+        /// Credits to begin with, given by the gateway.
+        #[arg(long, default_value = "0", value_parser = credits)]
+        credits: Nanocredits,
     },
     /// Create a key in a user's account and print it. It is shown this once.
     CreateKey {
@@ -129,10 +200,59 @@ pub enum AdminAction {
         #[arg(long)]
         email: String,
     },
-    /// Create a first user, a key of each kind and an enrolment token, unless they are there, and write them to files.
+    /// Give credits to a user's account at the gateway's expense.
+    Grant(Gift),
+    /// Book credits that a user has bought.
+    TopUp(Gift),
+    /// Show that the ledger adds up, and fail with what does not.
+    Audit,
+    /// Write all balances anew from the postings.
+    RebuildBalances,
+    /// Create a first user with credits, a key of each kind and an enrolment token, unless they are there, and write them
+    /// to files.
     Bootstrap {
         /// Folder for the files `api_key`, `admin_token` and `node_token`.
         #[arg(long)]
         out: PathBuf,
     },
+}
+
+/// Credits for a user's account.
+#[derive(Clone, Debug, Args)]
+pub struct Gift {
+    /// The user's address.
+    #[arg(long)]
+    pub email: String,
+    /// How many, such as 100 or 12.5.
+    #[arg(long, value_parser = credits)]
+    pub credits: Nanocredits,
+    /// Why; it stands in the ledger.
+    #[arg(long)]
+    pub reason: String,
+    /// The same key twice gives once. Made up and printed if not given.
+    #[arg(long)]
+    pub idempotency_key: Option<String>,
+}
+
+fn credits(text: &str) -> Result<Nanocredits, &'static str> {
+    Nanocredits::from_credits(text).ok_or("credits are a number such as 100 or 12.5, with at most nine decimals")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(arguments: &[&str]) -> String {
+        Config::try_parse_from([&["commonwatt"], arguments].concat()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn wrong_money_is_refused_with_a_sentence() {
+        let serve = ["serve", "--database-url", "postgres://x", "--default-price"];
+        assert!(refusal(&[&serve[..], &["1,2"]].concat()).contains("three whole numbers"));
+        let grant =
+            ["admin", "--database-url", "postgres://x", "grant", "--email", "a@b", "--reason", "r", "--credits"];
+        assert!(refusal(&[&grant[..], &["1e9"]].concat()).contains("such as 100 or 12.5"));
+        assert!(Config::try_parse_from([&["commonwatt"], &grant[..], &["12.5"]].concat()).is_ok());
+    }
 }

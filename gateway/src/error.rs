@@ -25,6 +25,20 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
+/// What `/api` refuses with, said in OpenAI's shape.
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        match problem.status {
+            401 => ApiError::new(401, "invalid_request_error", Some("invalid_api_key"), problem.detail),
+            403 => ApiError::new(403, "invalid_request_error", Some("insufficient_permissions"), problem.detail),
+            status @ 400..500 => ApiError::new(status, "invalid_request_error", None, problem.detail),
+            503 => database_away(),
+            _ => ApiError::internal(),
+        }
+        .into()
+    }
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -138,4 +152,19 @@ fn described(
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
     let response = ResponseBuilder::new().description("What went wrong and what to do").content(media, content).build();
     [("default".to_owned(), RefOr::T(response))].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_said_in_openai_s_shape_keeps_its_status_and_sentence() {
+        for status in [400_u16, 401, 403, 404, 429, 500, 503] {
+            let Failure(error) = Problem::of(StatusCode::from_u16(status).unwrap(), "Why.").into();
+            assert_eq!(error.status, status);
+            assert_eq!(error.detail.message == "Why.", status < 500, "{status}");
+            assert_eq!(error.retry_after.is_some(), status == 503);
+        }
+    }
 }

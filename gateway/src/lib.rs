@@ -3,13 +3,17 @@
 //! # Life of a request
 //!
 //! [`router`] shows every route. A request on `/v1` carries a key; the [`auth::Caller`] extractor looks it up, so a
-//! handler that takes a `Caller` has one. [`inference::serve`] tells the rest in one screen: the body is read as far as
-//! the gateway needs it, `admit` opens a meter, [`nodes`] picks a node and leases it, the request goes out
-//! through the node's tunnel with a signed ticket, and the answer is relayed byte for byte while the meter reads the
-//! usage frames beside it. Whatever happens then (the end, a client that leaves, a node that dies, a revoked key), the
-//! meter is dropped, and its `Drop` hands one record to [`inference::record`], which writes it to Postgres.
+//! handler that takes a `Caller` has one. [`idempotency::serve`] sees to it that a request which bears an
+//! `Idempotency-Key` is computed once. [`inference::serve`] tells the rest in one screen: the body is read as far as
+//! the gateway needs it; `admit` holds what the request can cost and use at most ([`admission`]), notes it in the
+//! [`journal`] and opens a meter; [`nodes`] picks a node and leases it, at the price that was in force then
+//! ([`prices`]); the request goes out through the node's tunnel, or through the replica that has it ([`replicas`]),
+//! with a signed ticket; and the answer is relayed byte for byte while the meter reads the usage frames beside it.
 //!
-//! That `Drop` is the only one with an effect beyond memory.
+//! Whatever happens then (the end, a client that leaves, a node that dies, a revoked key), the meter settles, at the
+//! latest when it is dropped: the hold gives back what was not used, and one record goes into the journal. From there
+//! [`inference::ship`] brings it to Postgres exactly once, and the [`ledger`] books what it cost. What a dead gateway
+//! left in its journal is settled when it starts again ([`accounting`]).
 
 pub mod config;
 
@@ -19,23 +23,51 @@ pub mod body;
 
 pub mod secrets;
 
+pub mod database;
+
 pub mod app;
 
 pub mod router;
 
 pub mod auth;
 
+pub mod limits;
+
+pub mod changes;
+
+pub mod idempotency;
+
+pub mod admission;
+
+pub mod prices;
+
 pub mod inference;
+
+pub mod journal;
+
+pub mod ledger;
+
+pub mod accounting;
 
 pub mod nodes;
 
+pub mod replicas;
+
 pub mod v1;
+
+pub mod organization;
 
 pub mod api;
 
 pub mod admin;
 
+pub mod retention;
+
 pub mod serve;
+
+mod listener;
+
+mod socket;
 
 pub mod up;
 

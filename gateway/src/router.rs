@@ -1,6 +1,7 @@
 //! Every route and every layer of the gateway, on one screen.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -23,12 +24,14 @@ use crate::app::App;
 use crate::body::Json;
 use crate::error::{Failure, Problem};
 use crate::nodes::{enrol, tunnel};
-use crate::v1;
+use crate::{organization, v1};
 
 /// The id of a request, which its reply bears as `x-request-id`.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestId(pub Uuid);
 
+/// A database that takes longer to say anything is away.
+const DATABASE_WITHIN: Duration = Duration::from_secs(2);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 fn routes() -> OpenApiRouter<App> {
@@ -38,19 +41,31 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(v1::model))
         .routes(routes!(v1::chat_completions))
         .routes(routes!(v1::completions))
+        .routes(routes!(v1::estimate))
         // People and scripts, with a session or a management key
         .routes(routes!(api::sessions::sign_in))
         .routes(routes!(api::sessions::refresh))
         .routes(routes!(api::sessions::sign_out))
         .routes(routes!(api::me))
         .routes(routes!(api::keys::create, api::keys::list))
-        .routes(routes!(api::keys::rename, api::keys::revoke))
+        .routes(routes!(api::keys::change, api::keys::revoke))
+        .routes(routes!(api::keys::rotate))
+        .routes(routes!(api::limits::show, api::limits::set))
         .routes(routes!(api::nodes::create_token))
         .routes(routes!(api::nodes::list))
         .routes(routes!(api::nodes::remove))
-        .routes(routes!(api::usage::usage))
-        .routes(routes!(api::usage::requests))
-        .routes(routes!(api::usage::request))
+        .routes(routes!(api::usage::over_time::usage))
+        .routes(routes!(api::usage::requests::requests))
+        .routes(routes!(api::usage::requests::request))
+        .routes(routes!(api::cancel::cancel))
+        .routes(routes!(organization::completions))
+        .routes(routes!(organization::costs))
+        .routes(routes!(api::prices::list))
+        .routes(routes!(api::prices::set))
+        .routes(routes!(api::ledger::list))
+        .routes(routes!(api::ledger::balance))
+        .routes(routes!(api::events::post))
+        .routes(routes!(api::splits::add, api::splits::list))
         // Nodes, with a token and then with their own key
         .routes(routes!(enrol::enrol))
         .routes(routes!(tunnel::open))
@@ -119,15 +134,23 @@ async fn with_request_id(mut request: Request, next: Next) -> Response {
 
 /// Ready to take work: the database answers and nothing is being shut down.
 async fn ready(app: App) -> Response {
-    let waiting = app.recorder.waiting();
-    let database = sqlx::query_scalar!("select 1 as one").fetch_one(&app.database).await.is_ok();
-    let stopping = app.stop.is_cancelled();
+    let asked = sqlx::query_scalar!("select 1 as one").fetch_one(&app.database);
+    let database = matches!(tokio::time::timeout(DATABASE_WITHIN, asked).await, Ok(Ok(_)));
+    let (stopping, journal) = (app.stop.is_cancelled(), app.journal.state());
     let status = if database && !stopping { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let state = serde_json::json!({
+        "replica": app.replica.id(),
         "database": if database { "up" } else { "away" },
         "stopping": stopping,
         "nodes": app.nodes.all().len(),
-        "records_waiting": waiting,
+        "running": app.running.count(),
+        "changes_current": app.last_look.is_current(),
+        "journal": {
+            "open": journal.open,
+            "waiting": journal.waiting,
+            "set_aside": journal.set_aside,
+            "writable": journal.writable,
+        },
     });
     (status, Json(state)).into_response()
 }

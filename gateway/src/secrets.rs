@@ -15,6 +15,8 @@ use jsonwebtoken::{DecodingKey, EncodingKey};
 /// Keys for each use, none of which says anything about another.
 pub struct Secrets {
     hash_key: [u8; 32],
+    /// Hashes what is stored of requests with an `Idempotency-Key`.
+    pub idempotency: [u8; 32],
     /// Signs and checks the sessions of the management API.
     pub session_signing: EncodingKey,
     pub session_checking: DecodingKey,
@@ -62,6 +64,7 @@ impl Secrets {
         let ticket_private = ticket.to_pkcs8v1().map_err(|_| anyhow!("the ticket key can't be made"))?;
         Ok(Self {
             hash_key: blake3::derive_key("commonwatt 2026 key hashing", master),
+            idempotency: blake3::derive_key("commonwatt 2026 idempotency", master),
             session_signing: EncodingKey::from_secret(&session),
             session_checking: DecodingKey::from_secret(&session),
             ticket_signing: EncodingKey::from_ed_der(ticket_private.as_ref()),

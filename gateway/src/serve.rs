@@ -1,41 +1,35 @@
 //! `commonwatt serve`: connect, migrate, listen, and stop in good order.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
-use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use anyhow::bail;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::net::TcpListener;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::MIGRATOR;
+use crate::accounting::Accounting;
 use crate::app::{App, Parts};
 use crate::auth::key::Keys;
 use crate::auth::password::Passwords;
-use crate::config::ServeConfig;
-use crate::inference::record::recorder;
+use crate::changes::{self, LastLook};
+use crate::config::{Metering, ServeConfig};
+use crate::idempotency::Idempotency;
+use crate::inference::running::Running;
+use crate::inference::typical::Typicals;
+use crate::ledger::audit;
 use crate::nodes::{Nodes, enrol};
-use crate::router::router;
+use crate::prices::Prices;
+use crate::replicas::{self, Credentials, Internal};
+use crate::retention;
 use crate::secrets::Secrets;
+use crate::{database, listener, socket};
 
-/// A request that waits longer than this for a connection to the database is told so.
-const DATABASE_WITHIN: Duration = Duration::from_secs(2);
-/// How long a start waits for the database.
-const DATABASE_AT_START: Duration = Duration::from_secs(30);
-/// A client that dawdles over its headers gives its place to others.
-const HEADERS_WITHIN: Duration = Duration::from_secs(30);
 /// After the drain: what remains has had its time.
 const GOODBYE: Duration = Duration::from_secs(5);
-/// Records that wait for the database at the end.
-const FLUSH_WITHIN: Duration = Duration::from_secs(30);
 
 /// Serves until `stop` is given, running answers have ended and every record is written.
 ///
@@ -43,67 +37,126 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(30);
 /// When the gateway can't start; the sentence says what to do.
 pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Result<()> {
     let secrets = Arc::new(Secrets::open(&config.store.data)?);
-    let listener = TcpListener::bind(config.listen).await.with_context(|| {
-        format!("cannot listen on {}: choose another address with COMMONWATT_LISTEN", config.listen)
-    })?;
-    let database = open_database(&config.store.database_url, config.database_connections).await?;
-    let (recorder, writer) = recorder(database.clone());
-    let writing = tokio::spawn(writer.run());
-    let app = App::new(Parts {
-        keys: Keys::new(database.clone(), Arc::clone(&secrets)),
-        passwords: Passwords::new()?,
-        nodes: known_nodes(&database).await?,
-        tasks: TaskTracker::new(),
-        closing: CancellationToken::new(),
-        node_silence: Duration::from_secs(config.node_silence_seconds),
-        stop,
-        recorder,
-        secrets,
-        database,
-    });
-    let hearing = tokio::spawn({
-        let app = app.clone();
-        async move { app.keys.hear_revocations(app.closing.clone()).await }
-    });
-    tracing::info!(listen = %listener.local_addr()?, "the gateway is ready");
-    accept(&app, listener, Duration::from_secs(config.drain_seconds)).await;
-    app.closing.cancel();
-    app.tasks.close();
-    if tokio::time::timeout(GOODBYE, app.tasks.wait()).await.is_err() {
-        tracing::warn!("some tunnels did not close in time");
+    let listener = socket::listen(config.listen, "COMMONWATT_LISTEN").await?;
+    let internal = internal_listener(&config).await?;
+    let database = database::open(&config.store.database_url, config.database_connections).await?;
+    let address = internal.as_ref().map(|(_, address)| address.clone());
+    let accounting = Accounting::open(&config, &database, address).await?;
+    let app = build(&config, secrets, database, &accounting, stop).await?;
+    let hearing = tokio::spawn(changes::follow(app.clone()));
+    app.tasks.spawn(audit::run_nightly(app.database.clone(), app.closing.clone()));
+    app.tasks.spawn(retention::run(app.clone(), config.keep_months));
+    let following = CancellationToken::new();
+    if let Some((listener, _)) = internal {
+        join(&app, listener, &following)?;
     }
+    tracing::info!(listen = %listener.local_addr()?, replica = %app.replica.id(), "the gateway is ready");
+    let delay = Duration::from_secs(config.stop_delay_seconds);
+    let connections = listener::accept(&app, listener, delay).await;
+    drain(&app, connections, &following, Duration::from_secs(config.drain_seconds)).await;
     hearing.await?;
     drop(app);
-    // The last recorder is gone with the last request: the writer ends when everything is written.
-    tokio::time::timeout(FLUSH_WITHIN, writing)
-        .await
-        .map_err(|_| anyhow!("the database stayed away: the last records stand in the log alone"))??;
+    accounting.close().await?;
     tracing::info!("stopped; every record is written");
     Ok(())
 }
 
-/// Connects and brings the tables up to date.
-///
-/// # Errors
-/// When the database can't be reached or its tables are of a newer version.
-pub async fn open_database(url: &str, connections: u32) -> anyhow::Result<PgPool> {
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|_| anyhow!("DATABASE_URL is no Postgres address such as postgres://user:password@host/database"))?;
-    let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(DATABASE_WITHIN);
-    let connect = async {
-        loop {
-            match pool.clone().connect_with(options.clone()).await {
-                Ok(database) => return database,
-                Err(error) => tracing::warn!(%error, "the database does not answer yet"),
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
+/// Puts the parts together.
+async fn build(
+    config: &ServeConfig,
+    secrets: Arc<Secrets>,
+    database: PgPool,
+    accounting: &Accounting,
+    stop: CancellationToken,
+) -> anyhow::Result<App> {
+    let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+    let last_look = Arc::new(LastLook::default());
+    Ok(App::new(Parts {
+        keys: Keys::new(database.clone(), Arc::clone(&secrets), Arc::clone(&last_look)),
+        last_look,
+        trusted_proxies: config.trusted_proxies.clone(),
+        passwords: Passwords::new()?,
+        nodes: Arc::new(known_nodes(&database).await?),
+        idempotency: Idempotency::new(database.clone(), accounting.replica.id(), closing.clone()),
+        prices: Prices::open(&database, config.default_price).await?,
+        admissions: Arc::clone(&accounting.admissions),
+        journal: accounting.journal.clone(),
+        replica: Arc::clone(&accounting.replica),
+        running: Running::new(Arc::clone(&secrets), tasks.clone()),
+        typicals: Typicals::default(),
+        metering: config.accounting.metering == Metering::On,
+        node_silence: Duration::from_secs(config.node_silence_seconds),
+        tasks,
+        relayed: TaskTracker::new(),
+        stop,
+        closing,
+        secrets,
+        database,
+    }))
+}
+
+/// The listener for the other replicas and where they reach it, if this gateway is to have others.
+async fn internal_listener(config: &ServeConfig) -> anyhow::Result<Option<(TcpListener, String)>> {
+    let Some(address) = config.internal_listen else { return Ok(None) };
+    if address.ip().is_unspecified() && config.internal_address.is_none() {
+        bail!(
+            "COMMONWATT_INTERNAL_LISTEN is {address}: say with COMMONWATT_INTERNAL_ADDRESS where the others reach it"
+        );
+    }
+    let listener = socket::listen(address, "COMMONWATT_INTERNAL_LISTEN").await?;
+    let reached = match &config.internal_address {
+        Some(reached) => reached.clone(),
+        None => listener.local_addr()?.to_string(),
     };
-    let database = tokio::time::timeout(DATABASE_AT_START, connect).await.map_err(|_| {
-        anyhow!("the database in DATABASE_URL can't be reached. Is it running, and are user and password right?")
-    })?;
-    MIGRATOR.run(&database).await.context("the database's tables can't be brought up to date")?;
-    Ok(database)
+    Ok(Some((listener, reached)))
+}
+
+/// Makes this replica's nodes usable from the others and theirs from here, until `following` ends.
+fn join(app: &App, listener: TcpListener, following: &CancellationToken) -> anyhow::Result<()> {
+    let internal = Internal {
+        nodes: Arc::clone(&app.nodes),
+        credentials: Arc::new(Credentials::new(Arc::clone(&app.secrets), app.replica.id())?),
+        tasks: app.tasks.clone(),
+        relayed: app.relayed.clone(),
+        stop: app.stop.clone(),
+        closing: app.closing.clone(),
+    };
+    app.tasks.spawn(replicas::serve(internal.clone(), listener));
+    let (replica, database, following) = (Arc::clone(&app.replica), app.database.clone(), following.clone());
+    app.tasks.spawn(async move { replicas::follow_all(&replica, &database, &internal, following).await });
+    Ok(())
+}
+
+/// Ends everything in good order. `stop` has told the load balancer (by `/readyz`), the other replicas (by the news) and
+/// each node (by its tunnel); the listener is closed. What remains: running answers end, nodes move to other replicas, and
+/// what those have under way over the tunnels here ends too.
+async fn drain(app: &App, connections: GracefulShutdown, following: &CancellationToken, within: Duration) {
+    let deadline = Instant::now() + within;
+    tracing::info!(running = connections.count(), "stopping: no new requests, running answers are completed");
+    let answered = async {
+        connections.shutdown().await;
+        // Answers whose client left and will come back for them.
+        app.idempotency.ended().await;
+    };
+    if timeout_at(deadline, answered).await.is_err() {
+        tracing::warn!(seconds = within.as_secs(), "stopped before every answer was complete");
+    }
+    let moved = async {
+        app.nodes.all_moved().await;
+        // What the others have under way over this replica's tunnels.
+        app.relayed.close();
+        app.relayed.wait().await;
+    };
+    if timeout_at(deadline, moved).await.is_err() {
+        tracing::warn!(seconds = within.as_secs(), "stopped before every node had moved to another replica");
+    }
+    following.cancel();
+    app.closing.cancel();
+    app.tasks.close();
+    let ended = async { tokio::join!(app.tasks.wait(), app.idempotency.ended()) };
+    if timeout(GOODBYE, ended).await.is_err() {
+        tracing::warn!("some connections did not end in time");
+    }
 }
 
 async fn known_nodes(database: &PgPool) -> anyhow::Result<Nodes> {
@@ -112,43 +165,4 @@ async fn known_nodes(database: &PgPool) -> anyhow::Result<Nodes> {
         nodes.remember(&offer);
     }
     Ok(nodes)
-}
-
-/// Accepts connections until told to stop, then waits for the running ones.
-async fn accept(app: &App, listener: TcpListener, drain: Duration) {
-    let router = router(app.clone());
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
-    http.http2().timer(TokioTimer::new());
-    let connections = GracefulShutdown::new();
-    loop {
-        let accepted = tokio::select! {
-            () = app.stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                // Small pieces of a stream must not wait for one another.
-                let _ = stream.set_nodelay(true);
-                let service = TowerToHyperService::new(Router::clone(&router));
-                let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-                let connection = connections.watch(connection);
-                tokio::spawn(async move {
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%error, "a connection ended");
-                    }
-                });
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely: others must close first.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    drop(listener);
-    tracing::info!(running = connections.count(), "stopping: no new requests, running answers are completed");
-    if tokio::time::timeout(drain, connections.shutdown()).await.is_err() {
-        tracing::warn!(seconds = drain.as_secs(), "stopped before every answer was complete");
-    }
 }

@@ -12,7 +12,7 @@ use crate::sampling::Sampling;
 use crate::usage::Usage;
 
 /// OpenAI's default for this endpoint.
-const DEFAULT_MAX_TOKENS: u32 = 16;
+pub const DEFAULT_MAX_TOKENS: u32 = 16;
 
 /// A request to continue a text, read and validated.
 #[derive(Clone, Debug, PartialEq)]

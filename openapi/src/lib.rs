@@ -3,9 +3,10 @@
 //! No I/O happens here. The gateway and the provider both depend on this crate and never on each other; anyone
 //! else may depend on it to speak to either. Reading order:
 //!
-//! - [`units`]: integers with names, for energy and time
+//! - [`units`]: integers with names, for money, energy and time
 //! - [`error`]: OpenAI's error body and the errors that both sides answer with
 //! - [`fields`]: reading a JSON request field by field, with OpenAI's messages
+//! - [`price`]: what a token costs, and how income is shared
 //! - [`chat`], [`completion`], [`model`], [`sampling`], [`usage`]: OpenAI's shapes
 //! - [`energy`]: what an answer cost in joules, and how well that is known
 //! - [`sse`], [`frame`]: the event stream between node and gateway
@@ -24,6 +25,8 @@ pub mod chat;
 pub mod completion;
 
 pub mod model;
+
+pub mod price;
 
 pub mod usage;
 

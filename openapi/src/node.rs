@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::manifest::ModelManifest;
+use crate::price::Price;
 
 /// On the gateway: a new node presents its one-time token.
 pub const ENROL_PATH: &str = "/node/v1/enrol";
@@ -20,6 +21,15 @@ pub const TUNNEL_PROTOCOL: &str = "commonwatt-tunnel/1";
 pub const OFFER_PATH: &str = "/node/v1/offer";
 /// On the node, through the tunnel: an endless event stream of [`NodeStatus`].
 pub const STATUS_PATH: &str = "/node/v1/status";
+/// On the node, through the tunnel: `POST` with the ticket of a running request that has another `max_tokens` raises or
+/// lowers that request's limit; one that is already passed ends the answer at once, in good order, with
+/// `finish_reason` `length`. 204, or 404 when no such request runs.
+pub const LIMIT_PATH: &str = "/node/v1/limit";
+/// On the node, through the tunnel: `POST` with a body as for `/v1/chat/completions`; answers with a [`PromptCount`] and
+/// computes nothing.
+pub const COUNT_PATH: &str = "/node/v1/count";
+/// On the node, through the tunnel: `POST`, empty body: this gateway replica is about to stop. The node opens another tunnel and keeps this one for the answers that run. 202.
+pub const MOVE_PATH: &str = "/node/v1/move";
 /// The header that carries a [`Ticket`] as compact JWS.
 pub const TICKET_HEADER: &str = "x-commonwatt-ticket";
 /// Goes before what a node signs to enrol, so that the signature means nothing elsewhere.
@@ -89,6 +99,18 @@ pub struct OfferedModel {
     pub manifest: ModelManifest,
     /// The most tokens that prompt and answer may have together.
     pub context_length: u32,
+    /// What the operator asks for it. Without one the gateway's own list decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
+}
+
+/// How long a conversation is for a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PromptCount {
+    /// Tokens of the prompt, with the model's own chat template.
+    pub prompt_tokens: u64,
+    /// The most tokens that the answer can have: what was asked for, or what fits the context.
+    pub max_completion_tokens: u64,
 }
 
 /// How a node is at this moment.
@@ -113,6 +135,10 @@ pub struct Ticket {
     pub attempt: u32,
     /// The model id that the node must serve it with.
     pub model: String,
+    /// The most tokens that the answer may have. The request may ask for fewer.
+    pub max_tokens: u32,
+    /// What the client pays for a token, so that the answer's `usage` can say what it cost.
+    pub price: Price,
     /// Used when the client gave none, so that another node can take over the same answer.
     pub seed: i64,
     /// Seconds since 1970.

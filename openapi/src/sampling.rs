@@ -58,8 +58,7 @@ impl Sampling {
     /// 400 naming the first field that is wrong.
     pub fn read(fields: &mut Fields<'_>) -> Result<Self, ApiError> {
         let default = Self::default();
-        let max_tokens = fields.integer("max_tokens", 1..=i64::from(i32::MAX))?;
-        let max_completion_tokens = fields.integer("max_completion_tokens", 1..=i64::from(i32::MAX))?;
+        let max_tokens = max_tokens(fields)?;
         Ok(Self {
             temperature: fields.number("temperature", 0.0..=2.0)?.unwrap_or(default.temperature),
             top_p: fields.number("top_p", 0.0..=1.0)?.unwrap_or(default.top_p),
@@ -72,10 +71,20 @@ impl Sampling {
             presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(default.presence_penalty),
             logit_bias: logit_bias(fields)?,
             seed: fields.integer("seed", i64::MIN..=i64::MAX)?,
-            max_tokens: max_completion_tokens.or(max_tokens).and_then(|most| u32::try_from(most).ok()),
+            max_tokens,
             stop: stop(fields)?,
         })
     }
+}
+
+/// The most tokens that a request wants, under either of its names; the newer one counts.
+///
+/// # Errors
+/// 400 when it is no positive integer.
+pub fn max_tokens(fields: &mut Fields<'_>) -> Result<Option<u32>, ApiError> {
+    let old = fields.integer("max_tokens", 1..=i64::from(i32::MAX))?;
+    let new = fields.integer("max_completion_tokens", 1..=i64::from(i32::MAX))?;
+    Ok(new.or(old).and_then(|most| u32::try_from(most).ok()))
 }
 
 fn stop(fields: &mut Fields<'_>) -> Result<Vec<String>, ApiError> {

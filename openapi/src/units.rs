@@ -72,6 +72,48 @@ unit!(
     Microseconds
 );
 
+unit!(
+    /// Money in nanocredits (10⁻⁹ credit). Prices are nanocredits per token, so a cost needs no rounding.
+    Nanocredits
+);
+
+impl Nanocredits {
+    /// Nanocredits in a credit.
+    pub const PER_CREDIT: u64 = 1_000_000_000;
+
+    /// Credits as an exact decimal, such as `0.00001234`, for people and for the API's `cost`.
+    pub fn credits(self) -> String {
+        let (whole, fraction) = (self.0 / Self::PER_CREDIT, self.0 % Self::PER_CREDIT);
+        let text = format!("{whole}.{fraction:09}");
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    }
+
+    /// Credits, rounded, where a format wants a number; never for a sum.
+    pub fn rounded_credits(self) -> f64 {
+        self.0 as f64 / 1e9
+    }
+
+    /// Reads what [`Nanocredits::credits`] writes. `None` for anything else: signs, exponents, more than nine decimals,
+    /// more than a `BIGINT` holds.
+    pub fn from_credits(text: &str) -> Option<Self> {
+        const DECIMALS: usize = 9;
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(fraction) || fraction.len() > DECIMALS {
+            return None;
+        }
+        let fraction: u64 = format!("{fraction:0<DECIMALS$}").parse().ok()?;
+        let total = whole.parse::<u64>().ok()?.checked_mul(Self::PER_CREDIT)?.checked_add(fraction)?;
+        i64::try_from(total).is_ok().then_some(Self(total))
+    }
+}
+
+/// Credits that may be owed as an exact decimal, such as `-1.5`.
+pub fn signed_credits(nanocredits: i64) -> String {
+    let sign = if nanocredits < 0 { "-" } else { "" };
+    format!("{sign}{}", Nanocredits(nanocredits.unsigned_abs()).credits())
+}
+
 impl Microjoules {
     /// Joules for people to read; never for a sum.
     pub fn joules(self) -> f64 {
@@ -93,6 +135,25 @@ mod tests {
     fn a_unit_is_a_bare_number_on_the_wire() {
         assert_eq!(serde_json::to_string(&Microjoules::new(61_400_000)).unwrap(), "61400000");
         assert_eq!(Microjoules::new(61_400_000).joules(), 61.4);
+    }
+
+    #[test]
+    fn credits_are_exact_decimals_both_ways() {
+        for (count, text) in [(0, "0"), (1, "0.000000001"), (1_500_000_000, "1.5"), (12_345_000_000_000, "12345")] {
+            assert_eq!(Nanocredits::new(count).credits(), text);
+            assert_eq!(Nanocredits::from_credits(text), Some(Nanocredits::new(count)));
+        }
+        for wrong in
+            ["", ".", "1.", ".5", "-1", "+1", "1e3", "0.0000000001", "9223372037", "99999999999999999999", "1,5"]
+        {
+            assert_eq!(Nanocredits::from_credits(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_owed_has_a_sign() {
+        assert_eq!([-1_500_000_000, 0, 1].map(signed_credits), ["-1.5", "0", "0.000000001"]);
+        assert_eq!(signed_credits(i64::MIN), "-9223372036.854775808");
     }
 
     #[test]

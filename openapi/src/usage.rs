@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::energy::EnergyUsage;
+use crate::price::{BilledTokens, Price};
 
 /// Tokens and energy of one answer. Source of the token fields: OpenAI API reference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -12,6 +13,9 @@ pub struct Usage {
     pub completion_tokens: u64,
     pub total_tokens: u64,
     pub prompt_tokens_details: PromptTokensDetails,
+    /// What the answer cost in credits, as an exact decimal such as `0.00001234`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<String>,
     /// What the answer cost in energy, and how well that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy: Option<EnergyUsage>,
@@ -32,8 +36,18 @@ impl Usage {
             completion_tokens,
             total_tokens: prompt_tokens + completion_tokens,
             prompt_tokens_details: PromptTokensDetails { cached_tokens: 0 },
+            cost: None,
             energy,
         }
+    }
+
+    /// The same with what it cost.
+    #[must_use]
+    pub fn at(mut self, price: &Price) -> Self {
+        let cached = self.prompt_tokens_details.cached_tokens;
+        let tokens = BilledTokens { prompt: self.prompt_tokens, cached, completion: self.completion_tokens };
+        self.cost = Some(price.cost(&tokens).credits());
+        self
     }
 }
 

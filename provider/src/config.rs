@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use openapi::price::Price;
+use openapi::units::Nanocredits;
 use url::Url;
 
 use crate::pull::SourceChoice;
@@ -56,9 +58,10 @@ pub struct ServeConfig {
     /// Address of the local API. It asks for no key: leave it on this machine.
     #[arg(long, env = "COMMONWATT_NODE_LISTEN", default_value = "127.0.0.1:8090")]
     pub listen: SocketAddr,
-    /// Gateway to join, such as `https://gateway.example`. Without one the node serves this machine alone.
-    #[arg(long, env = "COMMONWATT_GATEWAY")]
-    pub gateway: Option<Url>,
+    /// Gateway to join, such as `https://gateway.example`; several addresses of the same gateway are separated by commas.
+    /// Without one the node serves this machine alone.
+    #[arg(long, env = "COMMONWATT_GATEWAY", value_delimiter = ',')]
+    pub gateway: Vec<Url>,
     /// One-time enrolment token from the gateway; needed the first time only.
     #[arg(long, env = "COMMONWATT_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
@@ -81,6 +84,10 @@ pub struct ServeConfig {
     /// of cloud machines in the Cloud Carbon Footprint tables.
     #[arg(long, env = "COMMONWATT_MILLIWATTS_PER_PROCESSOR", default_value_t = 3500)]
     pub milliwatts_per_processor: u64,
+    /// Price in nanocredits per token, as `prompt,cached,completion`: of the prompt's tokens that are computed, of those
+    /// that are still cached, and of the answer's. Without it the gateway's own list decides.
+    #[arg(long, env = "COMMONWATT_PRICE", value_parser = price)]
+    pub price: Option<Price>,
     /// Seconds that running answers get when the node is told to stop.
     #[arg(long, env = "COMMONWATT_DRAIN_SECONDS", default_value_t = 30)]
     pub drain_seconds: u64,
@@ -109,5 +116,52 @@ impl ServeConfig {
     pub fn node_name(&self) -> String {
         let host = || std::fs::read_to_string("/etc/hostname").ok().map(|name| name.trim().to_owned());
         self.name.clone().or_else(host).filter(|name| !name.is_empty()).unwrap_or_else(|| "node".to_owned())
+    }
+}
+
+/// Reads a price: three whole numbers, or nothing.
+fn price(text: &str) -> Result<Price, String> {
+    let parts: Result<Vec<u64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+    let price = match parts.as_deref() {
+        Ok(&[prompt, cached, completion]) => Price {
+            prompt: Nanocredits::new(prompt),
+            cached: Nanocredits::new(cached),
+            completion: Nanocredits::new(completion),
+        },
+        _ => return Err("give three whole numbers of nanocredits, as in 100,10,400".to_owned()),
+    };
+    if price.is_sane() { Ok(price) } else { Err(format!("no part may be above {}", Price::HIGHEST.get())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve(arguments: &[&str]) -> Result<ServeConfig, clap::Error> {
+        let all = [&["commonwatt-node", "serve"], arguments].concat();
+        Config::try_parse_from(all).map(|config| match config.command {
+            Command::Serve(config) => *config,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn a_price_is_three_numbers() {
+        let asked = serve(&["--price", "100, 10,400"]).unwrap().price.unwrap();
+        assert_eq!((asked.prompt.get(), asked.cached.get(), asked.completion.get()), (100, 10, 400));
+        assert_eq!(serve(&[]).unwrap().price, None);
+        for wrong in ["", "1", "1,2", "1,2,3,4", "1,2,x", "-1,2,3", "1.5,2,3", "1,2,1000000001"] {
+            assert!(serve(&["--price", wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_has_one_address_or_several() {
+        let gateways = |text: &str| serve(&["--gateway", text]).map(|config| config.gateway);
+        assert_eq!(gateways("http://a").unwrap().len(), 1);
+        let two = gateways("http://a,https://b:8443").unwrap();
+        assert_eq!(two.iter().map(Url::as_str).collect::<Vec<_>>(), ["http://a/", "https://b:8443/"]);
+        assert_eq!(serve(&[]).unwrap().gateway, []);
+        assert!(gateways("http://a,").is_err() && gateways("nonsense").is_err());
     }
 }

@@ -11,7 +11,7 @@ use crate::identity::Identity;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Enrols with a gateway and remembers it.
+/// Enrols with a gateway.
 ///
 /// # Errors
 /// When the gateway can't be reached or refuses the token; its own sentence is passed on.
@@ -29,8 +29,5 @@ pub async fn enrol(identity: &Identity, gateway: &Url, token: &str, name: &str) 
             reason.unwrap_or_else(|_| "no reason given".to_owned())
         );
     }
-    let enrolled: Enrolled =
-        serde_json::from_slice(&body).context("what answers at this address is no Commonwatt gateway")?;
-    identity.remember(gateway.as_str(), enrolled.clone())?;
-    Ok(enrolled)
+    serde_json::from_slice(&body).context("what answers at this address is no Commonwatt gateway")
 }

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use openapi::node::{Enrolled, Enrolment, Greeting, TUNNEL_AUDIENCE};
+use url::Url;
 use uuid::Uuid;
 
 use crate::node::unix_seconds;
@@ -75,21 +76,31 @@ impl Identity {
         Ok(jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &greeting, &self.jws_key)?)
     }
 
-    /// What a gateway answered when this node enrolled with it.
+    /// What the gateway with these addresses answered when this node enrolled with it. One address that is known is
+    /// enough: the others are its replicas', and are remembered from now on.
     ///
     /// # Errors
-    /// When the file can't be read.
-    pub fn enrolled_with(&self, gateway: &str) -> anyhow::Result<Option<Enrolled>> {
-        Ok(self.enrolments()?.remove(gateway))
+    /// When the file can't be read or written.
+    pub fn enrolled_with(&self, addresses: &[Url]) -> anyhow::Result<Option<Enrolled>> {
+        let enrolments = self.enrolments()?;
+        let Some(enrolled) = addresses.iter().find_map(|address| enrolments.get(address.as_str())) else {
+            return Ok(None);
+        };
+        let is_new = |address: &&Url| !enrolments.contains_key(address.as_str());
+        let new: Vec<Url> = addresses.iter().filter(is_new).cloned().collect();
+        if !new.is_empty() {
+            self.remember(&new, enrolled)?;
+        }
+        Ok(Some(enrolled.clone()))
     }
 
-    /// Keeps a gateway's answer.
+    /// Keeps a gateway's answer under all its addresses.
     ///
     /// # Errors
     /// When the file can't be written.
-    pub fn remember(&self, gateway: &str, enrolled: Enrolled) -> anyhow::Result<()> {
+    pub fn remember(&self, addresses: &[Url], enrolled: &Enrolled) -> anyhow::Result<()> {
         let mut enrolments = self.enrolments()?;
-        enrolments.insert(gateway.to_owned(), enrolled);
+        enrolments.extend(addresses.iter().map(|address| (address.to_string(), enrolled.clone())));
         let path = self.enrolments_path();
         let fresh = path.with_extension("json.new");
         std::fs::write(&fresh, serde_json::to_vec_pretty(&enrolments)?)
@@ -137,6 +148,26 @@ mod tests {
         assert_eq!(Identity::open(&folder).unwrap().enrolment("t", "n").public_key, first);
         let mode = std::fs::metadata(folder.join("node.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn an_enrolment_holds_for_every_address_of_the_gateway() {
+        let folder = std::env::temp_dir().join(format!("identity-{}", Uuid::now_v7()));
+        std::fs::create_dir(&folder).unwrap();
+        let identity = Identity::open(&folder).unwrap();
+        let [a, b, c] = ["http://a", "http://b", "http://c"].map(|url| Url::parse(url).unwrap());
+        let enrolled = Enrolled { node: Uuid::now_v7(), ticket_key: "k".to_owned() };
+        assert_eq!(identity.enrolled_with(&[a.clone(), b.clone()]).unwrap(), None);
+        // As a node of one gateway wrote it.
+        let known = serde_json::json!({"http://a/": enrolled}).to_string();
+        std::fs::write(folder.join("gateways.json"), known).unwrap();
+        let known = |addresses: &[&Url]| {
+            identity.enrolled_with(&addresses.iter().copied().cloned().collect::<Vec<_>>()).unwrap()
+        };
+        assert_eq!(known(&[&c, &a]), Some(enrolled.clone()), "in any order, with a new replica");
+        assert_eq!(known(&[&c]), Some(enrolled), "and when the first address is given up");
+        assert_eq!(known(&[&b]), None, "another gateway");
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -20,6 +20,8 @@ pub mod engine;
 
 pub mod slots;
 
+pub mod limits;
+
 pub mod energy;
 
 pub mod node;
@@ -32,10 +34,14 @@ pub mod ticket;
 
 pub mod answer;
 
+pub mod calls;
+
 pub mod router;
 
 pub mod enrol;
 
 pub mod tunnel;
+
+pub mod connect;
 
 pub mod serve;

@@ -10,6 +10,7 @@ use openapi::sampling::Sampling;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, EngineError, Task};
+use crate::limits::Limit;
 use crate::slots::Slots;
 
 /// Tokens that each stream of a trial makes.
@@ -88,5 +89,6 @@ fn task(engine: &Engine, stream: u32) -> Task {
         sampling: Sampling { temperature: 0.0, logit_bias, ..Sampling::default() },
         seed: 0,
         max_tokens: TOKENS,
+        limit: Limit::none(),
     }
 }

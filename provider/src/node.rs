@@ -5,10 +5,12 @@ use std::sync::Arc;
 use openapi::manifest::ModelManifest;
 use openapi::model::Model;
 use openapi::node::{Offer, OfferedModel};
+use openapi::price::Price;
 use tokio_util::task::TaskTracker;
 
 use crate::energy::Ledger;
 use crate::engine::Engine;
+use crate::limits::Limits;
 use crate::slots::Slots;
 
 /// Everything that a request needs on this node.
@@ -18,6 +20,9 @@ pub struct Node {
     pub model_id: String,
     pub slots: Slots,
     pub energy: Ledger,
+    /// What the operator asks for; without it the gateway's own list decides.
+    pub price: Option<Price>,
+    pub limits: Limits,
     /// Answers in the making, awaited when the node stops.
     pub answers: TaskTracker,
     pub started: u64,
@@ -26,7 +31,13 @@ pub struct Node {
 
 impl Node {
     /// Puts a node together.
-    pub fn new(engine: Engine, manifest: ModelManifest, slots: Slots, energy: Ledger) -> Arc<Self> {
+    pub fn new(
+        engine: Engine,
+        manifest: ModelManifest,
+        slots: Slots,
+        energy: Ledger,
+        price: Option<Price>,
+    ) -> Arc<Self> {
         let model_id = manifest.id();
         let fingerprint = fingerprint(&model_id);
         Arc::new(Self {
@@ -35,6 +46,8 @@ impl Node {
             model_id,
             slots,
             energy,
+            price,
+            limits: Limits::default(),
             answers: TaskTracker::new(),
             started: unix_seconds(),
             fingerprint,
@@ -60,6 +73,7 @@ impl Node {
             models: vec![OfferedModel {
                 manifest: self.manifest.clone(),
                 context_length: u32::try_from(self.engine.context_length()).unwrap_or(u32::MAX),
+                price: self.price,
             }],
             slots: self.slots.count(),
             queue: self.slots.queue(),

@@ -1,23 +1,22 @@
 //! All routes of a node, and the two doors that lead to them.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use openapi::error::ApiError;
 use openapi::model::ModelList;
-use openapi::node::{OFFER_PATH, STATUS_PATH, Ticket};
-use openapi::sse;
+use openapi::node::{COUNT_PATH, LIMIT_PATH, MOVE_PATH, OFFER_PATH, STATUS_PATH, Ticket};
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer;
+use crate::calls;
 use crate::error::Failure;
 use crate::node::Node;
 use crate::ticket::TicketVerifier;
@@ -53,10 +52,20 @@ pub fn local(node: Arc<Node>) -> Router {
     finish(api, Doorway { node, tickets: None })
 }
 
-/// The door for one gateway: the same API, with a ticket, and what the gateway wants to know.
-pub fn tunnelled(node: Arc<Node>, tickets: TicketVerifier) -> Router {
+/// The door for one gateway: the same API, with a ticket, and what gateway and node say to each other beside it.
+/// `elsewhere` is given when the gateway asks the node to open another tunnel.
+pub fn tunnelled(node: Arc<Node>, tickets: TicketVerifier, elsewhere: CancellationToken) -> Router {
     let (api, _) = openai().split_for_parts();
-    let api = api.route(OFFER_PATH, get(offer)).route(STATUS_PATH, get(status));
+    let move_away = || async move {
+        elsewhere.cancel();
+        StatusCode::ACCEPTED
+    };
+    let api = api
+        .route(OFFER_PATH, get(calls::offer))
+        .route(STATUS_PATH, get(calls::status))
+        .route(LIMIT_PATH, post(calls::limit))
+        .route(COUNT_PATH, post(answer::count))
+        .route(MOVE_PATH, post(move_away));
     finish(api, Doorway { node, tickets: Some(Arc::new(tickets)) })
 }
 
@@ -102,25 +111,6 @@ async fn models(State(door): State<Doorway>, headers: HeaderMap) -> Result<Respo
     Ok(json(&ModelList::from(vec![door.node.model()])))
 }
 
-/// Both are the gateway's to ask: the tunnel itself is authenticated, and they compute nothing.
-async fn offer(State(door): State<Doorway>) -> Response {
-    json(&door.node.offer())
-}
-
-async fn status(State(door): State<Doorway>) -> Response {
-    let mut status = door.node.slots.status();
-    status.mark_changed(); // the first event is how things are now
-    let events = futures_util::stream::unfold(Some(status), |status| async {
-        let mut status = status?;
-        status.changed().await.ok()?;
-        let now = *status.borrow_and_update();
-        // The last word of a node that leaves; the connection can't end before this stream does.
-        let gone = now.draining && now.running == 0 && now.waiting == 0;
-        Some((Ok::<_, Infallible>(sse::data(&now).ok()?), (!gone).then_some(status)))
-    });
-    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
-}
-
 async fn unknown_url(method: Method, uri: Uri) -> Failure {
     ApiError::unknown_url(method.as_str(), uri.path()).into()
 }
@@ -134,7 +124,8 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     Failure(ApiError::internal()).into_response()
 }
 
-fn json(value: &impl serde::Serialize) -> Response {
+/// A value as a JSON response.
+pub(crate) fn json(value: &impl serde::Serialize) -> Response {
     match serde_json::to_string(value) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

@@ -38,7 +38,7 @@ async fn a_client_that_leaves_before_the_answer_stops_the_engine_too() {
 async fn fifty_leave_in_mid_stream_and_every_row_has_its_tokens() {
     let gateway = Gateway::start().await;
     let node = ScriptedNode::join(&gateway, Behaviour::Answers { pieces: 100_000, every_ms: 5 }).await;
-    let body = conversation(json!({"stream": true}));
+    let body = conversation(json!({"stream": true, "max_tokens": 50}));
     let leave = |_| async {
         let mut response = gateway.chat(&body).await;
         let mut seen = String::new();

@@ -125,3 +125,43 @@ async fn bad_names_and_unknown_fields_are_refused() {
         assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
     }
 }
+
+#[tokio::test]
+async fn a_key_is_used_from_its_networks_whatever_the_client_says_of_itself() {
+    let gateway = Gateway::start().await;
+    let made = new_key(&gateway, "bound").await;
+    let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+    let path = gateway.url(&format!("/api/keys/{id}"));
+    for (network, status) in [("127.0.0.0/8", 200), ("203.0.113.7", 403)] {
+        let limit = gateway.client.patch(&path).bearer_auth(&gateway.management_key);
+        let limit = limit.json(&json!({"limits": {"networks": [network]}})).send().await.unwrap();
+        assert_eq!(limit.status(), 204);
+        tests::eventually("the list of networks holds", Duration::from_secs(1), || async {
+            let forged = gateway.client.get(gateway.url("/v1/models")).bearer_auth(key);
+            let forged = forged.header("x-forwarded-for", "203.0.113.7").send().await.unwrap();
+            (forged.status() == status).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_rotated_key_ends_and_its_successor_goes_on() {
+    let gateway = Gateway::start().await;
+    let made = new_key(&gateway, "worn").await;
+    let old = made["key"].as_str().unwrap();
+    assert_eq!(status_with(&gateway, old).await, 200);
+    let path = gateway.url(&format!("/api/keys/{}/rotate", made["id"].as_str().unwrap()));
+    let rotate = gateway.client.post(&path).bearer_auth(&gateway.management_key).json(&json!({"overlap_seconds": 0}));
+    let successor: Value = rotate.send().await.unwrap().json().await.unwrap();
+    assert_eq!(successor["name"], "worn");
+    assert_eq!(status_with(&gateway, successor["key"].as_str().unwrap()).await, 200);
+    let refusal = tests::eventually("the old key has expired", Duration::from_secs(1), || async {
+        let response = gateway.client.get(gateway.url("/v1/models")).bearer_auth(old).send().await.unwrap();
+        (response.status() == 401).then_some(response)
+    })
+    .await;
+    let refusal: Value = refusal.json().await.unwrap();
+    assert_eq!(refusal["error"]["code"], "invalid_api_key");
+    assert!(refusal["error"]["message"].as_str().unwrap().contains("expired"), "{refusal}");
+}

@@ -10,7 +10,7 @@ use tests::{Behaviour, Database, Gateway, Node, ScriptedNode, conversation, even
 async fn sigterm_lets_eight_streams_end_and_writes_their_rows() {
     let mut gateway = Gateway::start().await;
     let _node = ScriptedNode::join(&gateway, Behaviour::Answers { pieces: 60, every_ms: 20 }).await;
-    let body = conversation(json!({"stream": true}));
+    let body = conversation(json!({"stream": true, "max_tokens": 60}));
     let mut streams = Vec::new();
     for _ in 0..8 {
         let mut stream = gateway.chat(&body).await;

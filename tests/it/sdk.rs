@@ -2,6 +2,7 @@
 
 use std::process::Output;
 
+use serde_json::json;
 use tests::{Gateway, MODEL, Node};
 
 /// The runner's word for "this machine lacks the language".
@@ -10,12 +11,17 @@ const SKIPPED: i32 = 3;
 async fn run(language: &str) {
     let gateway = Gateway::start().await;
     let _node = Node::join(&gateway, &[]).await;
+    let customer = gateway.customer("1").await;
+    let limited = gateway.limited_key(&customer, &json!({"requests_per_minute": 0})).await;
+    let poor = gateway.customer("0").await;
     let runner = concat!(env!("CARGO_MANIFEST_DIR"), "/sdk/run");
     let Output { status, stdout, stderr } = tokio::process::Command::new(runner)
         .arg(language)
         .env("BASE_URL", gateway.url("/v1"))
         .env("API_KEY", &gateway.key)
         .env("MODEL", MODEL)
+        .env("KEY_WITHOUT_CREDIT", poor.key)
+        .env("KEY_WITHOUT_REQUESTS", limited)
         .output()
         .await
         .unwrap();

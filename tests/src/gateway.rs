@@ -1,6 +1,7 @@
 //! A real gateway and what a person does with it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, Response};
@@ -8,14 +9,15 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
-use crate::process::{Program, binary};
+use crate::process::{Program, binary, free_port};
 use crate::{Database, eventually};
 
 /// A running gateway with a first user, a key of each kind and enrolment tokens at hand.
 pub struct Gateway {
     program: Program,
+    launch: Launch,
     pub database: Database,
-    folder: PathBuf,
+    folder: Arc<Folder>,
     pub key: String,
     pub management_key: String,
     pub client: Client,
@@ -32,41 +34,65 @@ impl Gateway {
 
     /// Starts a gateway on this database.
     pub async fn start_on(database: Database) -> Self {
-        let folder = std::env::temp_dir().join(format!("gateway-{}", Uuid::now_v7()));
-        Self::start_in(folder, database).await
+        Self::start_with(database, &[]).await
     }
 
-    /// Starts another gateway on the same database, with the same secret.
+    /// Starts a gateway on this database with settings of its own, as environment variables.
+    pub async fn start_with(database: Database, settings: &[(&str, &str)]) -> Self {
+        let folder = Folder(std::env::temp_dir().join(format!("gateway-{}", Uuid::now_v7())));
+        Self::start_in(Arc::new(folder), database, settings).await
+    }
+
+    /// Starts another gateway on the same database, with the same secret and a journal of its own.
     pub async fn replica(&self) -> Self {
-        Self::start_in(self.folder.clone(), Database::at(&self.database.url).await).await
+        self.replica_with(&[]).await
+    }
+
+    /// The same with settings of its own, as environment variables.
+    pub async fn replica_with(&self, settings: &[(&str, &str)]) -> Self {
+        Self::start_in(Arc::clone(&self.folder), Database::at(&self.database.url).await, settings).await
+    }
+
+    /// So many gateways over one database.
+    pub async fn replicas(count: usize, settings: &[(&str, &str)]) -> Vec<Self> {
+        let mut gateways = vec![Self::start_with(Database::create().await, settings).await];
+        while gateways.len() < count {
+            gateways.push(gateways[0].replica_with(settings).await);
+        }
+        gateways
     }
 
     /// # Panics
     /// When it does not start.
-    async fn start_in(folder: PathBuf, database: Database) -> Self {
+    async fn start_in(folder: Arc<Folder>, database: Database, settings: &[(&str, &str)]) -> Self {
         // The programs install one themselves; the harness speaks TLS nowhere but reqwest asks for it.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let data = folder.display().to_string();
-        let environment = [
-            ("DATABASE_URL", database.url.as_str()),
-            ("COMMONWATT_DATA", &data),
-            ("COMMONWATT_NODE_SILENCE_SECONDS", "5"),
-        ];
-        let program = Program::start("commonwatt", &["serve", "--listen", "127.0.0.1:0"], &environment).await;
+        let launch = Launch::new(&folder.0, &database.url, settings);
         let mut gateway = Self {
-            program,
+            program: launch.start().await,
+            launch,
             database,
             folder,
             key: String::new(),
             management_key: String::new(),
             client: Client::builder().no_proxy().build().expect("a client"),
         };
-        let out = gateway.folder.join("bootstrap");
+        let out = gateway.folder.0.join("bootstrap");
         gateway.admin(&["bootstrap", "--out", &out.display().to_string()]).await;
         let read = |file: &str| std::fs::read_to_string(out.join(file)).expect("bootstrap wrote it").trim().to_owned();
         gateway.key = read("api_key");
         gateway.management_key = read("admin_token");
         gateway
+    }
+
+    /// As `kill -9`.
+    pub async fn kill(&mut self) {
+        self.program.kill().await;
+    }
+
+    /// Starts it again at the same address, with the same journal, after it has ended.
+    pub async fn restart(&mut self) {
+        self.program = self.launch.start().await;
     }
 
     /// Runs `commonwatt admin …` and returns what it printed.
@@ -78,12 +104,17 @@ impl Gateway {
             .arg("admin")
             .args(arguments)
             .env("DATABASE_URL", &self.database.url)
-            .env("COMMONWATT_DATA", &self.folder)
+            .env("COMMONWATT_DATA", &self.folder.0)
             .output()
             .await
             .expect("it runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    }
+
+    /// Where it listens, as `host:port`.
+    pub fn address(&self) -> &str {
+        &self.program.address
     }
 
     /// The URL of a path.
@@ -162,7 +193,7 @@ impl Gateway {
         let mut child = tokio::process::Command::new(binary("commonwatt"))
             .args(["admin", "create-user", "--name", "Somebody", "--email", email])
             .env("DATABASE_URL", &self.database.url)
-            .env("COMMONWATT_DATA", &self.folder)
+            .env("COMMONWATT_DATA", &self.folder.0)
             .stdin(std::process::Stdio::piped())
             .spawn()
             .expect("it runs");
@@ -204,9 +235,45 @@ impl Gateway {
     }
 }
 
-impl Drop for Gateway {
+/// How it is started, the second time as the first.
+struct Launch {
+    listen: String,
+    environment: Vec<(String, String)>,
+}
+
+impl Launch {
+    fn new(folder: &Path, database: &str, settings: &[(&str, &str)]) -> Self {
+        let (listen, internal) = (local(free_port()), local(free_port()));
+        let journal = folder.join(format!("journal-{}", Uuid::now_v7()));
+        let mut environment = vec![
+            ("DATABASE_URL".to_owned(), database.to_owned()),
+            ("COMMONWATT_DATA".to_owned(), folder.display().to_string()),
+            ("COMMONWATT_JOURNAL".to_owned(), journal.display().to_string()),
+            ("COMMONWATT_INTERNAL_LISTEN".to_owned(), internal),
+            ("COMMONWATT_NODE_SILENCE_SECONDS".to_owned(), "5".to_owned()),
+        ];
+        // The later one counts.
+        environment.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Self { listen, environment }
+    }
+
+    async fn start(&self) -> Program {
+        let environment: Vec<(&str, &str)> =
+            self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Program::start("commonwatt", &["serve", "--listen", &self.listen], &environment).await
+    }
+}
+
+fn local(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+/// The folder that replicas share; removed with the last of them.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
     fn drop(&mut self) {
         // Left behind at worst in the system's folder for temporary files.
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,25 +1,45 @@
-//! The harness of the end-to-end stories: real databases, real gateways, real nodes with a real model, and scripted nodes
-//! that misbehave on purpose. Everything started here ends with the test.
+//! The harness of stories, faults and benchmark: real databases, real gateways, real nodes with a real model, scripted
+//! nodes that misbehave on purpose, a mock node without a model for load, the load itself, and an auditor of the books.
+//! Everything started here ends with the test.
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a harness fails its test by panicking")]
+
+mod balancer;
+
+pub mod books;
+
+mod customer;
 
 mod database;
 
 mod gateway;
 
+pub mod load;
+
+pub mod mock;
+
 mod node;
+
+mod postgres;
 
 mod process;
 
 mod scripted;
 
+mod scripted_gateway;
+
 mod wait;
 
+pub use balancer::Balancer;
+pub use customer::Customer;
 pub use database::Database;
 pub use gateway::Gateway;
 pub use node::{MODEL, Node};
+pub use postgres::Postgres;
+pub use process::{processor_microseconds, resident_bytes};
 pub use scripted::{Behaviour, ScriptedNode};
-pub use wait::eventually;
+pub use scripted_gateway::{Reply, ScriptedGateway, Tunnel};
+pub use wait::{early_in_a_minute, eventually};
 
 use serde_json::{Value, json};
 

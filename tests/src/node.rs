@@ -7,7 +7,7 @@ use reqwest::{Client, Response};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::process::Program;
+use crate::process::{Program, resident_bytes};
 use crate::{Gateway, eventually};
 
 /// The model that every real node serves here.
@@ -29,10 +29,14 @@ impl Node {
     /// Starts a node that joins the gateway, and waits until it has.
     pub async fn join(gateway: &Gateway, arguments: &[&str]) -> Self {
         let before = gateway.nodes_now().await;
-        let (url, token) = (gateway.url(""), gateway.enrolment_token().await);
-        let node = Self::run(arguments, &[("COMMONWATT_GATEWAY", &url), ("COMMONWATT_TOKEN", &token)]).await;
+        let node = Self::enrol(&gateway.url(""), &gateway.enrolment_token().await, arguments).await;
         gateway.nodes(before + 1).await;
         node
+    }
+
+    /// Starts a node that enrols at one of these addresses, separated by commas.
+    pub async fn enrol(addresses: &str, token: &str, arguments: &[&str]) -> Self {
+        Self::run(arguments, &[("COMMONWATT_GATEWAY", addresses), ("COMMONWATT_TOKEN", token)]).await
     }
 
     async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
@@ -79,9 +83,7 @@ impl Node {
     /// # Panics
     /// When it has ended.
     pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.program.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+        resident_bytes(self.program.pid())
     }
 
     /// Its process id.

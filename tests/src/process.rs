@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -89,8 +90,50 @@ fn address_in(line: &str) -> Option<String> {
     rest.split_whitespace().find_map(|word| word.strip_prefix("listen=")).map(str::to_owned)
 }
 
-/// A program lies two folders above the test that runs: `target/release/deps/it-…`.
+/// A program lies beside the benchmark, and one folder above a test: `target/release/deps/it-…`.
 pub(crate) fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    test.parent().and_then(|deps| deps.parent()).expect("target/release").join(name)
+    let running = std::env::current_exe().expect("a program has a path");
+    let folder = running.parent().expect("in a folder");
+    let folder = if folder.ends_with("deps") { folder.parent().expect("target/release") } else { folder };
+    folder.join(name)
+}
+
+/// A port that nobody listens on. It lies below those that the system gives to outgoing connections, so that it is still
+/// free when a program that was killed is started again.
+pub(crate) fn free_port() -> u16 {
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 20_000;
+    static TURN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Test programs that run at the same time begin at different places.
+        let turn = TURN.fetch_add(1, Ordering::Relaxed) + std::process::id() * 7;
+        let port = (FIRST + turn % COUNT) as u16;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Processor time that a process has used, in microseconds; the system counts in hundredths of a second.
+///
+/// # Panics
+/// When it has ended.
+pub fn processor_microseconds(pid: u32) -> u64 {
+    const MICROSECONDS_PER_TICK: u64 = 10_000;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
+    let fields: Vec<&str> = fields.split(' ').collect();
+    // Fields 14 and 15 of proc(5), user and system time; the state behind the name is field 3.
+    let ticks = |field: usize| fields[field - 3].parse::<u64>().expect("a number");
+    (ticks(14) + ticks(15)) * MICROSECONDS_PER_TICK
+}
+
+/// Memory that a process holds, in bytes.
+///
+/// # Panics
+/// When it has ended.
+pub fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }

@@ -119,7 +119,7 @@ fn offer() -> Offer {
     };
     Offer {
         version: "scripted".to_owned(),
-        models: vec![OfferedModel { manifest, context_length: 100 }],
+        models: vec![OfferedModel { manifest, context_length: 100, price: None }],
         slots: 100,
         queue: 0,
     }

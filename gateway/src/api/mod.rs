@@ -1,15 +1,28 @@
 //! The management API: JSON in and out, RFC 9457 problems, unknown fields refused. A handler that takes a
 //! [`User`] is for signed-in people and management keys; everything is within that user's account.
 
+pub mod cancel;
+
+pub mod events;
+
 pub mod keys;
+
+pub mod ledger;
+
+pub mod limits;
 
 pub mod nodes;
 
+pub mod prices;
+
 pub mod sessions;
+
+pub mod splits;
 
 pub mod usage;
 
 use serde::Serialize;
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -50,6 +63,20 @@ fn checked_name(name: &str) -> Result<&str, Problem> {
         Ok(name)
     } else {
         Err(Problem::bad_request("A name has 1 to 100 characters."))
+    }
+}
+
+/// Refuses everybody else.
+fn administrators_only(user: &User) -> Result<(), Problem> {
+    if user.is_admin { Ok(()) } else { Err(Problem::forbidden("This is for administrators.")) }
+}
+
+/// A time from which something is to count.
+fn not_past(from: Option<OffsetDateTime>) -> Result<(), Problem> {
+    if from.is_none_or(|from| from >= OffsetDateTime::now_utc()) {
+        Ok(())
+    } else {
+        Err(Problem::bad_request("`effective_from` can't lie in the past. Leave it out for now."))
     }
 }
 

@@ -29,7 +29,7 @@ pub struct EnrolmentToken {
 pub struct NodeSummary {
     id: Uuid,
     name: String,
-    /// Connected to the gateway that answers.
+    /// Connected to the gateway, whichever replica answers.
     connected: bool,
     /// How it is now; null while it is not connected.
     status: Option<NodeStatus>,

@@ -1,5 +1,7 @@
-//! Who is asking. Handlers take a [`Caller`] (a key, on `/v1`) or a [`User`] (a session or management key, on `/api`);
-//! without one there is nothing that they could do.
+//! Who is asking. Handlers take a [`Caller`] (a key, on `/v1`), a [`User`] (a session or management key, on `/api`) or a
+//! [`Manager`] (the same on `/v1`); without one there is nothing that they could do.
+
+pub mod address;
 
 pub mod key;
 
@@ -9,6 +11,7 @@ pub mod session;
 
 pub mod user;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -16,16 +19,21 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use openapi::error::ApiError;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::{Failure, Problem};
+use address::Peer;
 use key::{Key, KeyError, Scope, Watch};
 
 /// An inference key and the account behind it.
 pub struct Caller {
     pub key: Arc<Key>,
+    /// Where the request comes from.
+    pub address: IpAddr,
     watch: Watch,
 }
 
@@ -34,6 +42,11 @@ impl Caller {
     pub fn revoked(&self) -> CancellationToken {
         self.watch.revoked()
     }
+
+    /// A watch of the key that outlives this caller.
+    pub fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
 }
 
 impl FromRequestParts<App> for Caller {
@@ -41,16 +54,18 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         let text = bearer(&parts.headers).ok_or_else(no_key)?;
-        let key = app.keys.find(text).await.map_err(|error| match error {
+        let (key, watch) = app.keys.find_and_watch(text).await.map_err(|error| match error {
             KeyError::Wrong => wrong_key(text),
+            KeyError::Expired(at) => unusable_key(expired(at)),
             KeyError::Database(error) => Failure::from(error).0,
         })?;
         if key.scope != Scope::Inference {
             let message = "This is a management key: it works on /api. Create an inference key for /v1.";
-            return Err(ApiError::new(401, "invalid_request_error", Some("invalid_api_key"), message).into());
+            return Err(unusable_key(message).into());
         }
-        let watch = app.keys.watch(&key);
-        Ok(Self { key, watch })
+        let address = address(parts, app).ok_or_else(ApiError::internal)?;
+        key.limits.check_address(address)?;
+        Ok(Self { key, address, watch })
     }
 }
 
@@ -73,11 +88,14 @@ impl FromRequestParts<App> for User {
         let (id, session) = if text.starts_with(key::PREFIX) {
             let key = app.keys.find(text).await.map_err(|error| match error {
                 KeyError::Wrong => Problem::unauthorized("This key is unknown or revoked."),
+                KeyError::Expired(at) => Problem::unauthorized(expired(at)),
                 KeyError::Database(error) => error.into(),
             })?;
             if key.scope != Scope::Management {
-                return Err(Problem::forbidden("This key is for /v1. Use a management key, or sign in."));
+                return Err(Problem::forbidden("This key is for asking models. Use a management key, or sign in."));
             }
+            let address = address(parts, app).ok_or_else(Problem::internal)?;
+            key.limits.check_address(address).map_err(|error| Problem::forbidden(error.detail.message))?;
             (key.created_by, None)
         } else {
             let claims = session::check(&app.secrets, text)
@@ -87,6 +105,22 @@ impl FromRequestParts<App> for User {
         let found = user::find(&app.database, id).await?.ok_or_else(|| Problem::unauthorized(ADVICE))?;
         Ok(Self { id, account: found.account_id, is_admin: found.is_admin, session })
     }
+}
+
+/// A [`User`] where errors have OpenAI's shape: whoever would have an admin key there.
+pub struct Manager(pub User);
+
+impl FromRequestParts<App> for Manager {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        Ok(Self(User::from_request_parts(parts, app).await?))
+    }
+}
+
+/// The client's address. None when the request came in by no listener of ours.
+fn address(parts: &Parts, app: &App) -> Option<IpAddr> {
+    parts.extensions.get::<Peer>().map(|peer| app.trusted_proxies.client(peer.0, &parts.headers))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -104,15 +138,19 @@ fn no_key() -> ApiError {
 fn wrong_key(text: &str) -> ApiError {
     let shown: String = text.chars().take(8).filter(char::is_ascii_graphic).collect();
     let message = format!("Incorrect API key provided: {shown}***. Keys are created at POST /api/keys.");
+    unusable_key(message)
+}
+
+fn expired(at: OffsetDateTime) -> String {
+    let at = at.format(&Rfc3339).unwrap_or_default();
+    format!("This API key has expired at {at}. Create a new one at POST /api/keys.")
+}
+
+fn unusable_key(message: impl Into<String>) -> ApiError {
     ApiError::new(401, "invalid_request_error", Some("invalid_api_key"), message)
 }
 
 /// The error of a request whose key was revoked while it ran.
 pub fn revoked() -> ApiError {
-    ApiError::new(
-        401,
-        "invalid_request_error",
-        Some("invalid_api_key"),
-        "The API key was revoked while the request was running.",
-    )
+    unusable_key("The API key was revoked while the request was running.")
 }

@@ -52,6 +52,20 @@ pub async fn find_by_email(database: &PgPool, email: &str) -> Result<Option<Foun
     .await
 }
 
+/// True when the user owns the account.
+///
+/// # Errors
+/// When the database fails.
+pub async fn owns(database: &PgPool, user: Uuid, account: Uuid) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select from members where account_id = $1 and user_id = $2 and role = 'owner') as "owns!""#,
+        account,
+        user
+    )
+    .fetch_one(database)
+    .await
+}
+
 /// Creates a user who owns an account of the same name. `None` when the address is taken.
 ///
 /// # Errors
@@ -81,4 +95,13 @@ pub async fn create(database: &PgPool, user: NewUser<'_>) -> Result<Option<Uuid>
         .await?;
     transaction.commit().await?;
     Ok(Some(id))
+}
+
+/// A user for tests: the account and the user.
+#[cfg(test)]
+pub(crate) async fn somebody(database: &PgPool) -> (Uuid, Uuid) {
+    let email = format!("{}@example.com", Uuid::now_v7());
+    let new = NewUser { email: &email, name: "Somebody", password_hash: "none", is_admin: false };
+    let id = create(database, new).await.unwrap().unwrap();
+    (find(database, id).await.unwrap().unwrap().account_id, id)
 }

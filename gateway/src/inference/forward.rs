@@ -14,10 +14,12 @@ use openapi::node::TICKET_HEADER;
 use openapi::sse::{Event, Scanner};
 use serde::Deserialize;
 
-use super::meter::{Meter, Outcome};
+use super::meter::Meter;
+use super::record::Outcome;
 use super::request::Request;
 use crate::app::App;
 use crate::nodes::Lease;
+use crate::prices::PriceVersion;
 
 /// A node acknowledges a request at once, even when it must wait for a slot.
 const HEADERS_WITHIN: Duration = Duration::from_secs(15);
@@ -43,8 +45,13 @@ pub(super) struct Answer {
 }
 
 /// Sends the request to the leased node.
-pub(super) async fn forward(app: &App, meter: &mut Meter, lease: Lease, request: &Request) -> Result<Answer, Fault> {
-    let answer = try_node(app, meter, lease, request).await;
+pub(super) async fn forward(
+    app: &App,
+    meter: &mut Meter,
+    (lease, price): (Lease, PriceVersion),
+    request: &Request,
+) -> Result<Answer, Fault> {
+    let answer = try_node(app, meter, (lease, price), request).await;
     match &answer {
         Ok(_) => meter.answers(),
         Err(Fault::Client(_) | Fault::Busy(_)) => meter.end_attempt(Outcome::Refused),
@@ -56,12 +63,17 @@ pub(super) async fn forward(app: &App, meter: &mut Meter, lease: Lease, request:
     answer
 }
 
-async fn try_node(app: &App, meter: &mut Meter, lease: Lease, request: &Request) -> Result<Answer, Fault> {
+async fn try_node(
+    app: &App,
+    meter: &mut Meter,
+    (lease, price): (Lease, PriceVersion),
+    request: &Request,
+) -> Result<Answer, Fault> {
     let node = lease.node();
-    let model = node.model_named(&request.model).ok_or_else(|| Fault::Node("it withdrew the model".to_owned()))?;
-    let attempt = meter.begin_attempt(lease);
-    let ticket =
-        node.ticket(&app.secrets, meter.id(), attempt, &model.id).map_err(|error| Fault::Node(error.to_string()))?;
+    let withdrawn = || Fault::Node("it withdrew the model".to_owned());
+    let model = node.model_named(&request.model).ok_or_else(withdrawn)?;
+    let call = meter.begin_attempt(lease, &node, price).ok_or_else(withdrawn)?;
+    let ticket = node.ticket(&app.secrets, &call).map_err(|error| Fault::Node(error.to_string()))?;
     let call = HttpRequest::post(request.endpoint.path())
         .header(CONTENT_TYPE, "application/json")
         .header(TICKET_HEADER, ticket)
@@ -154,7 +166,7 @@ impl Events {
             match event.name() {
                 Some(USAGE_EVENT) => {
                     let frame = event.data().and_then(|data| serde_json::from_str::<UsageFrame>(data).ok());
-                    meter.observe(frame.ok_or_else(|| "its usage frame is no usage frame".to_owned())?);
+                    meter.observe(frame.ok_or_else(|| "its usage frame is no usage frame".to_owned())?)?;
                 }
                 Some("error") => return Err("it failed while computing".to_owned()),
                 _ => return Ok(Some(event)),
@@ -162,9 +174,9 @@ impl Events {
         }
     }
 
-    /// True when an event can be taken without waiting.
+    /// True when an event for the client can be taken without waiting.
     pub(super) fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+        self.ready.iter().any(|event| event.name() != Some(USAGE_EVENT))
     }
 
     /// Reads a chunk; false at the end.

@@ -1,101 +1,117 @@
-//! What a request has used so far, and what becomes of it. The meter travels with the answer; when it is dropped, at the
-//! end or anywhere on the way, its record goes to the [`Recorder`]. Private fields and methods only: a closure that
-//! captured one field would leave the rest, and with it the record, behind.
+//! What a request has used so far, and what becomes of it. The meter travels with the answer and owns all that was taken
+//! for the request; when it is dropped, at the end or anywhere on the way, the request is settled. Private fields and
+//! methods only: a closure that captured one field would leave the rest, and with it the settlement, behind.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use openapi::chat::FinishReason;
 use openapi::energy::EnergyUsage;
 use openapi::frame::UsageFrame;
-use openapi::units::Microseconds;
+use openapi::price::BilledTokens;
+use openapi::units::{Microseconds, Nanocredits};
 use serde_json::json;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::record::{AttemptRecord, Recorder, RequestRecord};
-use super::request::Request;
+use super::count::Count;
+use super::record::{AttemptRecord, OpenRequest, Outcome, RequestRecord};
+use super::running::Entry;
+use super::terms::Terms;
+use crate::admission::{Amounts, Hold};
+use crate::app::App;
 use crate::auth::Caller;
-use crate::nodes::Lease;
-
-/// What became of a request or an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// The answer was delivered to its end.
-    Completed,
-    /// The request itself was wrong.
-    Refused,
-    /// The client went away before the end.
-    ClientLeft,
-    /// The node died, fell silent or sent garbage.
-    NodeFailed,
-    /// No node could take it.
-    NoNode,
-    /// The key was revoked while it ran.
-    KeyRevoked,
-}
-
-impl Outcome {
-    pub(super) const fn word(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Refused => "refused",
-            Self::ClientLeft => "client_left",
-            Self::NodeFailed => "node_failed",
-            Self::NoNode => "no_node",
-            Self::KeyRevoked => "key_revoked",
-        }
-    }
-}
+use crate::journal::Settled;
+use crate::nodes::{Call, Lease, Node};
+use crate::prices::PriceVersion;
 
 /// The status that proxies use for a client that closed its request.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
+/// A node that has not heard of its limit yet may pass it by this many tokens.
+const TOKENS_ON_THE_WAY: u64 = 64;
+/// An open-ended answer is topped up by this many tokens, when half of them are left.
+const TOP_UP: u64 = 1024;
+
+/// What was taken for a request before it ran.
+pub(super) struct Admission {
+    pub(super) app: App,
+    /// Kept for its watch: the key is in use as long as the request runs.
+    pub(super) _caller: Caller,
+    pub(super) entry: Entry,
+    /// None where accounting is switched off.
+    pub(super) hold: Option<Hold>,
+    pub(super) request: OpenRequest,
+    pub(super) terms: Terms,
+}
 
 /// Counts one request.
 pub(super) struct Meter {
-    caller: Caller,
-    recorder: Recorder,
-    id: Uuid,
-    endpoint: &'static str,
-    model: String,
-    streamed: bool,
+    admission: Admission,
     started: Instant,
-    started_at: OffsetDateTime,
     first_byte: Option<Microseconds>,
     running: Option<Running>,
     past: Vec<AttemptRecord>,
     outcome: Outcome,
     status: u16,
+    settled: bool,
 }
 
 /// The attempt under way.
 struct Running {
     lease: Lease,
+    price: PriceVersion,
+    authors: Vec<String>,
     started: Instant,
+    /// Tokens that the answer may have as far as is held for.
+    limit: u64,
     used: Option<UsageFrame>,
+    count: Count,
+    /// What was handed to the client.
+    delivered: BilledTokens,
+}
+
+impl Running {
+    fn cost(&self) -> Nanocredits {
+        self.price.price.cost(&self.delivered)
+    }
+
+    fn finish_reason(&self) -> Option<FinishReason> {
+        self.used.as_ref().and_then(|used| used.finish_reason)
+    }
 }
 
 impl Meter {
-    pub(super) fn open(id: Uuid, caller: Caller, request: &Request, recorder: Recorder) -> Self {
+    pub(super) fn open(admission: Admission) -> Self {
         Self {
-            caller,
-            recorder,
-            id,
-            endpoint: request.endpoint.word(),
-            model: request.model.clone(),
-            streamed: request.stream,
+            admission,
             started: Instant::now(),
-            started_at: OffsetDateTime::now_utc(),
             first_byte: None,
             running: None,
             past: Vec::new(),
             // Unless somebody says otherwise: then nobody was there any more to say it.
             outcome: Outcome::ClientLeft,
             status: CLIENT_CLOSED_REQUEST,
+            settled: false,
         }
     }
 
     /// The request.
     pub(super) fn id(&self) -> Uuid {
-        self.id
+        self.admission.request.id
+    }
+
+    /// The bounds that were agreed.
+    pub(super) fn terms(&self) -> &Terms {
+        &self.admission.terms
+    }
+
+    /// The most that it may cost; none where nothing is counted.
+    pub(super) fn held(&self) -> Option<Nanocredits> {
+        self.admission.hold.as_ref().map(Hold::nanocredits)
+    }
+
+    /// Where the client stands with its limits, in headers.
+    pub(super) fn limit_headers(&self) -> axum::http::HeaderMap {
+        self.admission.hold.as_ref().map(Hold::headers).unwrap_or_default()
     }
 
     /// The node at work, for the reply's headers.
@@ -103,17 +119,72 @@ impl Meter {
         self.running.as_ref().map(|running| running.lease.node_id())
     }
 
-    /// A try on a node begins. Returns its number, from 1.
-    pub(super) fn begin_attempt(&mut self, lease: Lease) -> u32 {
-        self.running = Some(Running { lease, started: Instant::now(), used: None });
-        self.past.len() as u32 + 1
+    /// A try on a node begins.
+    pub(super) fn begin_attempt(&mut self, lease: Lease, node: &Arc<Node>, price: PriceVersion) -> Option<Call> {
+        let model = node.model_named(&self.admission.request.model)?;
+        let limit = self.admission.terms.held;
+        let call = Call {
+            request: self.id(),
+            attempt: self.past.len() as u32 + 1,
+            model: model.id.clone(),
+            max_tokens: u32::try_from(limit).unwrap_or(u32::MAX),
+            price: price.price,
+        };
+        self.admission.entry.attempts(node, &call);
+        self.running = Some(Running {
+            lease,
+            price,
+            authors: model.authors.clone(),
+            started: Instant::now(),
+            limit,
+            used: None,
+            count: Count::default(),
+            delivered: BilledTokens::default(),
+        });
+        Some(call)
     }
 
-    /// Takes what the node says it has used.
-    pub(super) fn observe(&mut self, frame: UsageFrame) {
-        if let Some(running) = &mut self.running {
-            running.used = Some(frame);
+    /// Takes what the node says it has used, and holds more for an answer that grows.
+    ///
+    /// # Errors
+    /// When the node goes on beyond what it was allowed.
+    pub(super) fn observe(&mut self, frame: UsageFrame) -> Result<(), String> {
+        let Some(running) = &mut self.running else { return Ok(()) };
+        if frame.completion_tokens > running.limit.saturating_add(TOKENS_ON_THE_WAY) {
+            return Err(format!("it went on after its limit of {} tokens", running.limit));
         }
+        running.count.frame(&frame);
+        running.used = Some(frame);
+        self.top_up();
+        Ok(())
+    }
+
+    fn top_up(&mut self) {
+        let Some(running) = &mut self.running else { return };
+        let claimed = running.used.as_ref().map_or(0, |used| used.completion_tokens);
+        let most = self.admission.terms.most;
+        if running.limit >= most || running.finish_reason().is_some() || claimed + TOP_UP / 2 < running.limit {
+            return;
+        }
+        let more = TOP_UP.min(most - running.limit);
+        let microjoules = self.admission.app.typicals.microjoules_per_token(&self.admission.request.model);
+        let amounts = Terms::more(more, &running.price.price, microjoules);
+        if self.admission.hold.as_mut().is_none_or(|hold| hold.top_up(&amounts)) {
+            running.limit += more;
+            self.admission.entry.raise_limit(u32::try_from(running.limit).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// The client gets this event of the answer now: its tokens, and the prompt, are delivered.
+    pub(super) fn deliver(&mut self, data: &str) {
+        let most_prompt = self.admission.terms.prompt;
+        let Some(running) = &mut self.running else { return };
+        running.count.piece(data);
+        running.delivered = BilledTokens {
+            prompt: running.count.prompt(most_prompt),
+            cached: 0,
+            completion: running.count.completion().min(running.limit),
+        };
     }
 
     /// The client gets its first byte now.
@@ -127,21 +198,31 @@ impl Meter {
 
     /// The attempt is over without an answer, and the request goes on.
     pub(super) fn end_attempt(&mut self, outcome: Outcome) {
-        let Some(running) = self.running.take() else { return };
+        if let Some(running) = self.running.take() {
+            self.close(&running, outcome);
+        }
+    }
+
+    fn close(&mut self, running: &Running, outcome: Outcome) {
         match outcome {
             Outcome::NodeFailed => running.lease.failed(),
             _ => running.lease.succeeded(),
         }
         let used = running.used.as_ref();
+        let overclaimed = running.count.overclaimed(self.admission.terms.prompt, running.finish_reason().is_some());
+        if overclaimed > 0 && outcome != Outcome::ClientLeft {
+            tracing::warn!(node = %running.lease.node_id(), request = %self.id(), overclaimed, "a node claims tokens that it did not stream");
+        }
         self.past.push(AttemptRecord {
-            attempt: self.past.len() as i32 + 1,
-            node: running.lease.node_id(),
-            outcome: outcome.word(),
+            request_id: self.id(),
+            attempt: self.past.len() as u32 + 1,
+            node_id: running.lease.node_id(),
+            outcome,
             prompt_tokens: used.map_or(0, |used| used.prompt_tokens),
             completion_tokens: used.map_or(0, |used| used.completion_tokens),
+            overclaimed_tokens: overclaimed,
             microjoules: used.map(|used| used.energy.microjoules).unwrap_or_default(),
-            duration: running.started.elapsed().into(),
-            energy: running.used.map(|used| used.energy),
+            duration_microseconds: running.started.elapsed().into(),
         });
     }
 
@@ -151,9 +232,31 @@ impl Meter {
         self.status = status;
     }
 
+    /// The answer has come to its end: the model's, or the one that credit or its account has set.
+    pub(super) fn complete(&mut self) {
+        let running = self.running.as_ref();
+        let ended_early = running.is_some_and(|running| {
+            let claimed = running.used.as_ref().map_or(0, |used| used.completion_tokens);
+            running.finish_reason() == Some(FinishReason::Length) && claimed < self.admission.terms.most
+        });
+        let at_limit = running
+            .is_some_and(|running| running.used.as_ref().is_some_and(|used| used.completion_tokens >= running.limit));
+        let outcome = match (ended_early, self.admission.entry.is_cancelled()) {
+            (true, true) => Outcome::Cancelled,
+            (true, false) if at_limit => Outcome::CutShort,
+            _ => Outcome::Completed,
+        };
+        self.end(outcome, 200);
+    }
+
+    /// Set when the answer was ended before the model did.
+    pub(super) fn outcome_header(&self) -> Option<axum::http::HeaderValue> {
+        (self.outcome != Outcome::Completed).then(|| axum::http::HeaderValue::from_static(self.outcome.word()))
+    }
+
     /// True when a node was tried and failed.
     pub(super) fn has_failed(&self) -> bool {
-        self.past.iter().any(|attempt| attempt.outcome == Outcome::NodeFailed.word())
+        self.past.iter().any(|attempt| attempt.outcome == Outcome::NodeFailed)
     }
 
     /// What the attempt has cost in energy so far.
@@ -161,48 +264,91 @@ impl Meter {
         self.running.as_ref()?.used.as_ref().map(|used| EnergyUsage::from(&used.energy))
     }
 
+    /// What the delivered part of the answer costs.
+    pub(super) fn cost(&self) -> Nanocredits {
+        self.running.as_ref().map(Running::cost).unwrap_or_default()
+    }
+
     /// The request in one line, for the comment at the end of every stream.
     pub(super) fn summary(&self) -> String {
-        let used = self.running.as_ref().and_then(|running| running.used.as_ref());
+        let delivered = self.running.as_ref().map(|running| running.delivered);
         json!({
-            "request": self.id,
+            "request": self.id(),
             "node": self.node(),
             "attempts": self.past.len() + 1,
-            "prompt_tokens": used.map(|used| used.prompt_tokens),
-            "completion_tokens": used.map(|used| used.completion_tokens),
+            "outcome": self.outcome,
+            "prompt_tokens": delivered.map(|delivered| delivered.prompt),
+            "completion_tokens": delivered.map(|delivered| delivered.completion),
+            "cost": self.cost().credits(),
             "energy": self.energy(),
         })
         .to_string()
     }
 
-    fn record(&mut self) -> RequestRecord {
-        self.end_attempt(self.outcome);
-        let attempts = std::mem::take(&mut self.past);
-        let last = attempts.last();
-        RequestRecord {
-            id: self.id,
-            account: self.caller.key.account,
-            key: self.caller.key.id,
-            endpoint: self.endpoint,
-            model: std::mem::take(&mut self.model),
-            streamed: self.streamed,
-            outcome: self.outcome.word(),
-            status: self.status,
-            prompt_tokens: last.map_or(0, |last| last.prompt_tokens),
-            completion_tokens: last.map_or(0, |last| last.completion_tokens),
-            energy: last.and_then(|last| last.energy.clone()),
-            started_at: self.started_at,
-            first_byte: self.first_byte,
-            duration: self.started.elapsed().into(),
-            attempts,
+    /// Settles the request, and waits until that is safe: call it before the client gets the last byte.
+    pub(super) async fn finish(mut self) {
+        if let Some(settled) = self.settle() {
+            settled.await;
         }
+    }
+
+    /// Gives back what was held, and puts into the journal what became of the request.
+    fn settle(&mut self) -> Option<Settled> {
+        if std::mem::replace(&mut self.settled, true) {
+            return None;
+        }
+        let mut record = self.record();
+        if let Some(hold) = self.admission.hold.take() {
+            record.spent = hold.settle(&Amounts {
+                requests: 1,
+                tokens: record.prompt_tokens + record.completion_tokens,
+                nanocredits: record.nanocredits.get(),
+                microjoules: record.microjoules.get(),
+            });
+        }
+        record.log();
+        let app = &self.admission.app;
+        app.metering.then(|| app.journal.settle(record.request.id, &record.to_bytes()))
+    }
+
+    fn record(&mut self) -> RequestRecord {
+        let mut record = RequestRecord::without_answer(self.admission.request.clone(), self.outcome, self.status);
+        record.first_byte_microseconds = self.first_byte;
+        record.duration_microseconds = self.started.elapsed().into();
+        if let Some(running) = self.running.take() {
+            self.close(&running, self.outcome);
+            let delivered = running.delivered;
+            record.prompt_tokens = delivered.prompt;
+            record.cached_tokens = delivered.cached;
+            record.completion_tokens = delivered.completion;
+            record.price_version = Some(running.price.version);
+            if self.outcome.is_paid() {
+                record.nanocredits = running.cost();
+            }
+            record.authors = running.authors;
+            if let Some(used) = &running.used {
+                record.set_energy(&used.energy);
+                if self.outcome == Outcome::Completed {
+                    let app = &self.admission.app;
+                    let model = &record.request.model;
+                    app.typicals.learn(
+                        model,
+                        used.completion_tokens,
+                        used.energy.microjoules,
+                        running.started.elapsed().into(),
+                    );
+                }
+            }
+        }
+        record.attempts = std::mem::take(&mut self.past);
+        record.node_id = record.attempts.last().map(|last| last.node_id);
+        record
     }
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        let record = self.record();
-        record.log();
-        self.recorder.write(record);
+        // Nobody is there any more to wait for the disk.
+        drop(self.settle());
     }
 }

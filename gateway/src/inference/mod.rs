@@ -1,5 +1,9 @@
 //! One inference request, from the body to the last byte. Start reading here.
 
+mod count;
+
+pub mod estimate;
+
 mod forward;
 
 mod meter;
@@ -10,24 +14,41 @@ mod relay;
 
 mod request;
 
+pub mod running;
+
+pub mod ship;
+
+mod terms;
+
+pub mod typical;
+
 use axum::body::Bytes;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use openapi::error::ApiError;
+use openapi::price::Price;
+use openapi::units::Nanocredits;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::admission::{Hold, Refusal};
 use crate::app::App;
 use crate::auth::{self, Caller};
-use crate::error::{Failure, database_away};
-use crate::nodes::NoNode;
+use crate::error::Failure;
+use crate::nodes::{NoNode, Node};
+use crate::prices::PriceVersion;
 use forward::{Fault, forward};
-use meter::{Meter, Outcome};
+use meter::{Admission, Meter};
+use record::{OpenRequest, Outcome};
 pub use request::Endpoint;
 use request::Request;
+use terms::Terms;
 
 /// Tries of one request on different nodes, as long as the client has seen nothing of it.
 const MOST_ATTEMPTS: usize = 3;
+/// A node that asks for more than so many times the best offer gets no work, and makes nobody's hold dearer.
+const DEAREST: u64 = 2;
 
-/// Serves one request. Each step takes what the step before it gave; whatever happens, the meter's record is written.
+/// Serves one request. Each step takes what the step before it gave; whatever happens, the meter settles it.
 ///
 /// # Errors
 /// What the client has to know, in OpenAI's shape.
@@ -36,45 +57,108 @@ pub async fn serve(app: &App, caller: Caller, id: Uuid, endpoint: Endpoint, body
     if !app.nodes.is_known(&request.model) {
         return Err(ApiError::model_not_found(&request.model).into());
     }
+    caller.key.limits.check_model(&request.model)?;
     let revoked = caller.revoked();
-    let mut meter = admit(app, caller, id, &request)?;
+    app.nodes.await_one(&request.model).await;
+    let mut meter = match admit(app, caller, id, &request).await {
+        Ok(meter) => meter,
+        Err(refusal) => return Ok(refusal.into_response()),
+    };
     let answer = tokio::select! {
         () = revoked.cancelled() => Err((Outcome::KeyRevoked, auth::revoked())),
         answer = attempt(app, &mut meter, &request) => answer,
     };
     match answer {
         Ok(answer) if request.stream => Ok(relay::stream(answer, meter, revoked)),
-        Ok(answer) => relay::whole(answer, meter),
+        Ok(answer) => relay::whole(answer, meter).await,
         Err((outcome, error)) => {
             meter.end(outcome, error.status);
+            meter.finish().await;
             Err(error.into())
         }
     }
 }
 
-/// Lets a request in and opens its meter.
-fn admit(app: &App, caller: Caller, id: Uuid, request: &Request) -> Result<Meter, ApiError> {
-    if app.recorder.is_overfull() {
-        return Err(database_away());
+/// Lets a request in: holds what it may cost at most, notes it in the journal, and opens its meter.
+async fn admit(app: &App, caller: Caller, id: Uuid, request: &Request) -> Result<Meter, Refusal> {
+    let started_at = OffsetDateTime::now_utc();
+    let context = app.nodes.context_length(&request.model);
+    let terms = Terms::of(request, context, started_at);
+    let open = OpenRequest {
+        id,
+        account_id: caller.key.account,
+        user_id: caller.key.created_by,
+        key_id: caller.key.id,
+        endpoint: request.endpoint.word().to_owned(),
+        model: request.model.clone(),
+        streamed: request.stream,
+        started_at,
+    };
+    let (hold, terms) = if app.metering {
+        app.journal.may_admit().map_err(|_| Refusal::Full)?;
+        let (hold, terms) = hold(app, &caller, request, terms).await?;
+        app.journal.admit(id, &open.to_bytes()).await.map_err(|_| Refusal::Full)?;
+        (Some(hold), terms)
+    } else {
+        (None, terms)
+    };
+    let entry = app.running.enter(id, caller.key.account);
+    Ok(Meter::open(Admission { app: app.clone(), _caller: caller, entry, hold, request: open, terms }))
+}
+
+/// Holds for the whole answer, or, where its length is open, for as long a beginning as can be afforded.
+async fn hold(app: &App, caller: &Caller, request: &Request, mut terms: Terms) -> Result<(Hold, Terms), Refusal> {
+    let microjoules = app.typicals.microjoules_per_token(&request.model);
+    loop {
+        let cost = dearest(app, &request.model, &terms);
+        match app.admissions.hold(&caller.key, terms.amounts(cost, microjoules)).await {
+            Ok(hold) => return Ok((hold, terms)),
+            Err(refusal) if refusal.is_a_matter_of_size() => terms = terms.smaller().ok_or(refusal)?,
+            Err(refusal) => return Err(refusal),
+        }
     }
-    Ok(Meter::open(id, caller, request, app.recorder.clone()))
+}
+
+/// What the request costs at most on the nodes that may get it.
+fn dearest(app: &App, model: &str, terms: &Terms) -> Nanocredits {
+    let prices = app.nodes.serving(model).into_iter().filter_map(|node| price(app, &node, model, terms.at));
+    let costs: Vec<Nanocredits> = prices.map(|price| terms.cost(&price.price)).collect();
+    let best = costs.iter().min().copied().unwrap_or_default();
+    let bound = Nanocredits::new(best.get().saturating_mul(DEAREST));
+    costs.into_iter().filter(|cost| *cost <= bound).max().unwrap_or_default()
+}
+
+/// The price under which a node serves a request that was let in at this time.
+fn price(app: &App, node: &Node, model: &str, at: OffsetDateTime) -> Option<PriceVersion> {
+    app.prices.of(node.id, &node.model_named(model)?.id, at)
 }
 
 /// Tries nodes until one begins to answer.
 async fn attempt(app: &App, meter: &mut Meter, request: &Request) -> Result<forward::Answer, (Outcome, ApiError)> {
-    let mut tried = Vec::new();
+    let (mut tried, mut attempts) = (Vec::new(), 0);
     loop {
-        let lease = match app.nodes.lease(&request.model, &tried) {
+        if app.nodes.await_one(&request.model).await {
+            tried.clear();
+        }
+        let (terms, held) = (*meter.terms(), meter.held());
+        let suits = |node: &Node| {
+            let price = price(app, node, &request.model, terms.at);
+            let affordable = |price: &Price| held.is_none_or(|held| terms.cost(price) <= held);
+            !tried.contains(&node.id) && price.is_some_and(|price| affordable(&price.price))
+        };
+        let lease = match app.nodes.lease(&request.model, suits) {
             Ok(lease) => lease,
             Err(NoNode) if meter.has_failed() => return Err((Outcome::NodeFailed, node_failed())),
             Err(NoNode) => return Err((Outcome::NoNode, no_node(&request.model))),
         };
         tried.push(lease.node_id());
-        match forward(app, meter, lease, request).await {
+        attempts += 1;
+        let Some(price) = price(app, &lease.node(), &request.model, terms.at) else { continue };
+        match forward(app, meter, (lease, price), request).await {
             Ok(answer) => return Ok(answer),
             Err(Fault::Client(error)) => return Err((Outcome::Refused, error)),
-            Err(Fault::Busy(error)) if tried.len() == MOST_ATTEMPTS => return Err((Outcome::NoNode, error)),
-            Err(Fault::Node(_)) if tried.len() == MOST_ATTEMPTS => return Err((Outcome::NodeFailed, node_failed())),
+            Err(Fault::Busy(error)) if attempts == MOST_ATTEMPTS => return Err((Outcome::NoNode, error)),
+            Err(Fault::Node(_)) if attempts == MOST_ATTEMPTS => return Err((Outcome::NodeFailed, node_failed())),
             Err(Fault::Busy(_) | Fault::Node(_)) => {}
         }
     }

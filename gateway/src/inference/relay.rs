@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::forward::{Answer, Events};
-use super::meter::{Meter, Outcome};
+use super::meter::Meter;
 use super::node_failed;
+use super::record::Outcome;
 use crate::auth;
 use crate::error::Failure;
 
@@ -22,6 +23,10 @@ const NODE_HEADER: HeaderName = HeaderName::from_static("x-commonwatt-node");
 const REQUEST_HEADER: HeaderName = HeaderName::from_static("x-commonwatt-request-id");
 const JOULES_HEADER: HeaderName = HeaderName::from_static("x-energy-joules");
 const TIER_HEADER: HeaderName = HeaderName::from_static("x-energy-tier");
+/// Credits, as an exact decimal.
+const COST_HEADER: HeaderName = HeaderName::from_static("x-cost");
+/// Says that an unstreamed answer was ended before the model did.
+const OUTCOME_HEADER: HeaderName = HeaderName::from_static("x-commonwatt-outcome");
 
 /// Answers with an event stream. When the client leaves, the stream is dropped, and with it the call to the node.
 pub(super) fn stream(answer: Answer, meter: Meter, revoked: CancellationToken) -> Response {
@@ -36,18 +41,23 @@ pub(super) fn stream(answer: Answer, meter: Meter, revoked: CancellationToken) -
 }
 
 /// Answers with the whole JSON.
-pub(super) fn whole(answer: Answer, mut meter: Meter) -> Result<Response, Failure> {
+pub(super) async fn whole(answer: Answer, mut meter: Meter) -> Result<Response, Failure> {
     let Some(json) = answer.first.data().map(str::to_owned) else {
         meter.end(Outcome::NodeFailed, 502);
+        meter.finish().await;
         return Err(node_failed().into());
     };
+    meter.deliver(&json);
+    meter.complete();
     let mut headers = headers(&meter);
+    headers.extend(HeaderValue::try_from(meter.cost().credits()).map(|cost| (COST_HEADER, cost)));
+    headers.extend(meter.outcome_header().map(|outcome| (OUTCOME_HEADER, outcome)));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(energy) = meter.energy() {
         headers.extend(HeaderValue::try_from(energy.joules.to_string()).map(|joules| (JOULES_HEADER, joules)));
         headers.insert(TIER_HEADER, HeaderValue::from_static(energy.tier.letter()));
     }
-    meter.end(Outcome::Completed, 200);
+    meter.finish().await;
     Ok((headers, json).into_response())
 }
 
@@ -72,16 +82,19 @@ impl Relay {
                     let revoked = self.revoked.clone();
                     tokio::select! {
                         biased;
-                        () = revoked.cancelled() => return self.broken_off(bytes, Outcome::KeyRevoked, &auth::revoked()),
+                        () = revoked.cancelled() => return self.broken_off(bytes, Outcome::KeyRevoked, &auth::revoked()).await,
                         event = self.events.next(&mut self.meter) => event,
                     }
                 }
             };
             match event {
-                Ok(Some(event)) if event.data() == Some("[DONE]") => return self.completed(bytes, &event),
-                Ok(Some(event)) => bytes.extend_from_slice(&event.raw),
-                Ok(None) => return self.failed(bytes, "it ended before the answer did"),
-                Err(reason) => return self.failed(bytes, &reason),
+                Ok(Some(event)) if event.data() == Some("[DONE]") => return self.completed(bytes, &event).await,
+                Ok(Some(event)) => {
+                    bytes.extend_from_slice(&event.raw);
+                    event.data().into_iter().for_each(|data| self.meter.deliver(data));
+                }
+                Ok(None) => return self.failed(bytes, "it ended before the answer did").await,
+                Err(reason) => return self.failed(bytes, &reason).await,
             }
             if !self.events.has_ready() {
                 return Some((Ok(bytes.into()), Some(self)));
@@ -90,22 +103,24 @@ impl Relay {
     }
 
     /// What the request used stands before the end mark, in a comment that every client skips.
-    fn completed(mut self, mut bytes: Vec<u8>, done: &Event) -> Piece {
+    async fn completed(mut self, mut bytes: Vec<u8>, done: &Event) -> Piece {
+        self.meter.complete();
         bytes.extend_from_slice(sse::comment(&format!("commonwatt {}", self.meter.summary())).as_bytes());
         bytes.extend_from_slice(&done.raw);
-        self.meter.end(Outcome::Completed, 200);
+        self.meter.finish().await;
         Some((Ok(bytes.into()), None))
     }
 
-    fn failed(self, bytes: Vec<u8>, reason: &str) -> Piece {
+    async fn failed(self, bytes: Vec<u8>, reason: &str) -> Piece {
         tracing::warn!(request = %self.meter.id(), node = ?self.meter.node(), reason, "a stream failed");
-        self.broken_off(bytes, Outcome::NodeFailed, &node_failed())
+        self.broken_off(bytes, Outcome::NodeFailed, &node_failed()).await
     }
 
     /// Ends the stream with an error that OpenAI's SDKs raise.
-    fn broken_off(mut self, mut bytes: Vec<u8>, outcome: Outcome, error: &ApiError) -> Piece {
+    async fn broken_off(mut self, mut bytes: Vec<u8>, outcome: Outcome, error: &ApiError) -> Piece {
         bytes.extend_from_slice(sse::data(&error.body()).unwrap_or_default().as_bytes());
         self.meter.end(outcome, error.status);
+        self.meter.finish().await;
         Some((Ok(bytes.into()), None))
     }
 }
@@ -114,5 +129,7 @@ fn headers(meter: &Meter) -> HeaderMap {
     let value = |id: Uuid| HeaderValue::try_from(id.to_string()).ok();
     let request = value(meter.id()).map(|id| (REQUEST_HEADER, id));
     let node = meter.node().and_then(value).map(|id| (NODE_HEADER, id));
-    request.into_iter().chain(node).collect()
+    let mut headers: HeaderMap = request.into_iter().chain(node).collect();
+    headers.extend(meter.limit_headers());
+    headers
 }

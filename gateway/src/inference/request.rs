@@ -1,8 +1,10 @@
 //! What the gateway reads of a request. The rest goes to the node untouched, and is the node's to judge.
 
 use axum::body::Bytes;
+use openapi::completion::DEFAULT_MAX_TOKENS;
 use openapi::error::ApiError;
 use openapi::fields::Fields;
+use openapi::sampling;
 
 /// Which of the paths that compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +15,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// The path, the same here and on the node.
-    pub(super) const fn path(self) -> &'static str {
+    pub const fn path(self) -> &'static str {
         match self {
             Self::ChatCompletions => "/v1/chat/completions",
             Self::Completions => "/v1/completions",
@@ -34,14 +36,23 @@ impl Endpoint {
             Self::Completions => "prompt",
         }
     }
+
+    const fn default_max_tokens(self) -> Option<u32> {
+        match self {
+            Self::ChatCompletions => None,
+            Self::Completions => Some(DEFAULT_MAX_TOKENS),
+        }
+    }
 }
 
-/// A request, read as far as routing needs it.
+/// A request, read as far as routing and holding need it.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) endpoint: Endpoint,
     pub(super) model: String,
     pub(super) stream: bool,
+    /// The most tokens that it wants; none: as many as the model will give.
+    pub(super) max_tokens: Option<u32>,
     pub(super) body: Bytes,
 }
 
@@ -50,9 +61,10 @@ impl Request {
         let mut fields = Fields::parse(&body)?;
         let model = fields.string("model")?.ok_or_else(|| ApiError::missing("model"))?;
         let stream = fields.boolean("stream")?.unwrap_or(false);
+        let max_tokens = sampling::max_tokens(&mut fields)?.or(endpoint.default_max_tokens());
         if !fields.left_over().any(|field| field == endpoint.prompt_field()) {
             return Err(ApiError::missing(endpoint.prompt_field()));
         }
-        Ok(Self { endpoint, model, stream, body })
+        Ok(Self { endpoint, model, stream, max_tokens, body })
     }
 }

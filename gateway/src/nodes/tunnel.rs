@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::header::{AUTHORIZATION, CONNECTION, UPGRADE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -11,26 +10,24 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http2;
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use openapi::error::ApiError;
 use openapi::node::{
-    Greeting, NodeStatus, OFFER_PATH, Offer, STATUS_PATH, TUNNEL_AUDIENCE, TUNNEL_PATH, TUNNEL_PROTOCOL,
+    Greeting, MOVE_PATH, NodeStatus, OFFER_PATH, Offer, STATUS_PATH, TUNNEL_AUDIENCE, TUNNEL_PATH, TUNNEL_PROTOCOL,
 };
 use openapi::sse::Scanner;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Node, enrol, lock};
+use super::connection::{self, Sender};
+use super::way::Way;
+use super::{Nodes, enrol};
 use crate::app::App;
 use crate::error::Failure;
 
-/// A dead connection is noticed after at most the sum of the two.
-const PING_EVERY: Duration = Duration::from_secs(5);
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
 const OFFER_WITHIN: Duration = Duration::from_secs(15);
+const MOVE_WITHIN: Duration = Duration::from_secs(5);
 const LONGEST_OFFER: usize = 1024 * 1024;
 const LONGEST_STATUS: usize = 4096;
 /// The clocks of gateway and node may differ by this many seconds.
@@ -39,6 +36,10 @@ const CLOCK_SKEW_SECONDS: u64 = 120;
 /// Opens a tunnel to the node that calls.
 #[utoipa::path(get, path = TUNNEL_PATH, tag = "Nodes", responses((status = 101, description = "The roles swap: HTTP/2 to the node"), Failure))]
 pub async fn open(app: App, mut request: Request) -> Result<Response, Failure> {
+    if app.stop.is_cancelled() {
+        const SECONDS: u32 = 1;
+        return Err(ApiError::overloaded("This replica of the gateway is stopping. Dial again.", SECONDS).into());
+    }
     let node = who(&app, request.headers()).await?;
     let upgrade = request.headers().get(UPGRADE).is_some_and(|protocol| protocol == TUNNEL_PROTOCOL);
     let Some(upgraded) = request.extensions_mut().remove::<OnUpgrade>().filter(|_| upgrade) else {
@@ -80,24 +81,19 @@ async fn hold(app: App, id: Uuid, upgraded: OnUpgrade) {
 }
 
 async fn serve(app: &App, id: Uuid, upgraded: Upgraded) -> anyhow::Result<()> {
-    let mut http = http2::Builder::new(TokioExecutor::new());
-    http.timer(TokioTimer::new())
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .keep_alive_while_idle(true);
-    http.adaptive_window(true);
-    let (sender, connection) = http.handshake(upgraded).await?;
-    let connection = app.tasks.spawn(connection);
-    let node = welcome(app, id, sender).await?;
-    app.nodes.add(Arc::clone(&node));
-    tracing::info!(node = %id, models = ?node.models.iter().map(|model| &model.name).collect::<Vec<_>>(), "a node is connected");
+    let (sender, connection) = connection::open(upgraded, &app.tasks).await?;
+    let dismissed = CancellationToken::new();
+    let tunnel = Arc::new(Way::tunnel(welcome(app, id, sender.clone()).await?, sender, dismissed.clone()));
+    app.nodes.add(id, Arc::clone(&tunnel));
+    tracing::info!(node = %id, models = ?tunnel.models().iter().map(|model| &model.name).collect::<Vec<_>>(), "a node is connected");
     let told = tokio::select! {
-        told = follow_status(&node) => told,
+        told = follow_status(&app.nodes, id, &tunnel) => told,
         ended = connection => ended?.map_err(anyhow::Error::from),
         () = app.closing.cancelled() => Ok(()),
-        () = node.dismissed.cancelled() => Ok(()),
+        () = dismissed.cancelled() => Ok(()),
+        () = send_away(&app.stop, id, &tunnel) => Ok(()),
     };
-    app.nodes.remove(&node);
+    app.nodes.remove(id, &tunnel);
     if let Err(error) = enrol::seen(&app.database, id).await {
         tracing::debug!(%error, "when the node was last seen could not be noted");
     }
@@ -105,9 +101,9 @@ async fn serve(app: &App, id: Uuid, upgraded: Upgraded) -> anyhow::Result<()> {
 }
 
 /// Asks what the node sells, and keeps it.
-async fn welcome(app: &App, id: Uuid, mut sender: http2::SendRequest<Full<Bytes>>) -> anyhow::Result<Arc<Node>> {
+async fn welcome(app: &App, id: Uuid, mut sender: Sender) -> anyhow::Result<Offer> {
     let ask = async {
-        let response = sender.send_request(get(OFFER_PATH)?).await?;
+        let response = sender.send_request(connection::get(OFFER_PATH)?).await?;
         let body = Limited::new(response.into_body(), LONGEST_OFFER)
             .collect()
             .await
@@ -115,25 +111,37 @@ async fn welcome(app: &App, id: Uuid, mut sender: http2::SendRequest<Full<Bytes>
         anyhow::Ok(serde_json::from_slice::<Offer>(&body.to_bytes())?)
     };
     let offer = tokio::time::timeout(OFFER_WITHIN, ask).await??;
+    app.prices.welcome(&app.database, id, &offer).await?;
     enrol::keep_offer(&app.database, id, &offer).await?;
-    Ok(Arc::new(Node::new(id, offer, sender)))
+    Ok(offer)
 }
 
 /// Reads the node's own word on its state until the stream ends.
-async fn follow_status(node: &Node) -> anyhow::Result<()> {
-    let mut body: Incoming = node.call(get(STATUS_PATH)?).await?.into_body();
+async fn follow_status(nodes: &Nodes, id: Uuid, tunnel: &Way) -> anyhow::Result<()> {
+    let mut body = tunnel.send(id, connection::get(STATUS_PATH)?).await?.into_body();
     let mut scanner = Scanner::new(LONGEST_STATUS);
     while let Some(frame) = body.frame().await {
         let Ok(bytes) = frame?.into_data() else { continue };
         for event in scanner.push(&bytes)? {
             if let Some(data) = event.data() {
-                *lock(&node.status) = serde_json::from_str::<NodeStatus>(data)?;
+                nodes.set_status(tunnel, serde_json::from_str::<NodeStatus>(data)?);
             }
         }
     }
     Ok(())
 }
 
-fn get(path: &str) -> hyper::http::Result<hyper::Request<Full<Bytes>>> {
-    hyper::Request::get(path).body(Full::default())
+/// Once this replica is told to stop, asks the node to open its tunnel at another one. Never ends: this tunnel stays
+/// for the answers that run.
+pub(super) async fn send_away(stop: &CancellationToken, id: Uuid, tunnel: &Way) {
+    stop.cancelled().await;
+    let ask = async {
+        let request = hyper::Request::post(MOVE_PATH).body(Full::default())?;
+        anyhow::Ok(tunnel.send(id, request).await?.status())
+    };
+    match tokio::time::timeout(MOVE_WITHIN, ask).await {
+        Ok(Ok(StatusCode::ACCEPTED)) => tracing::info!(node = %id, "a node moves to another replica"),
+        answer => tracing::warn!(node = %id, ?answer, "a node does not move to another replica"),
+    }
+    std::future::pending().await
 }

@@ -1,5 +1,7 @@
 //! One answer, from the body to the last byte: read, tokenise, queue, compute, write.
 
+mod asked;
+
 mod shape;
 
 mod write;
@@ -10,20 +12,19 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use openapi::chat::ChatRequest;
-use openapi::completion::{CompletionRequest, Prompt};
 use openapi::error::ApiError;
-use openapi::node::Ticket;
-use openapi::sampling::Sampling;
+use openapi::node::{PromptCount, Ticket};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::body::JsonBody;
 use crate::engine::Task;
 use crate::error::Failure;
+use crate::limits::Limit;
 use crate::node::Node;
-use crate::router::Doorway;
+use crate::router::{Doorway, json};
 use crate::slots::Place;
+use asked::Asked;
 use shape::{Endpoint, Shape};
 use write::{Output, Writer};
 
@@ -40,17 +41,7 @@ pub async fn chat(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
     let ticket = door.admit(&headers)?;
-    let request = ChatRequest::parse(&body)?;
-    let prompt = door.node.engine.tokenize_chat(&request.messages)?;
-    let asked = Asked {
-        endpoint: Endpoint::Chat,
-        model: request.model,
-        prompt,
-        sampling: request.sampling,
-        stream: request.stream,
-        include_usage: request.include_usage,
-    };
-    answer(&door.node, ticket, asked).await
+    answer(&door.node, ticket, Asked::read(&door.node, Endpoint::Chat, &body)?).await
 }
 
 /// Continues a text.
@@ -63,67 +54,39 @@ pub async fn completion(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
     let ticket = door.admit(&headers)?;
-    let request = CompletionRequest::parse(&body)?;
-    let prompt = match request.prompt {
-        Prompt::Text(text) => door.node.engine.tokenize_text(&text)?,
-        Prompt::Tokens(tokens) => known_tokens(&door.node, tokens)?,
-    };
-    let asked = Asked {
-        endpoint: Endpoint::Completion,
-        model: request.model,
-        prompt,
-        sampling: request.sampling,
-        stream: request.stream,
-        include_usage: request.include_usage,
-    };
-    answer(&door.node, ticket, asked).await
+    answer(&door.node, ticket, Asked::read(&door.node, Endpoint::Completion, &body)?).await
 }
 
-/// What both endpoints come down to.
-struct Asked {
-    endpoint: Endpoint,
-    model: String,
-    prompt: Vec<u32>,
-    sampling: Sampling,
-    stream: bool,
-    include_usage: bool,
+/// Counts the tokens of a request for either endpoint, and refuses what the endpoint would refuse.
+pub(crate) async fn count(
+    State(door): State<Doorway>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Failure> {
+    let ticket = door.admit(&headers)?;
+    let asked = Asked::read(&door.node, asked::endpoint_of(&body)?, &body)?;
+    let most_tokens = asked.most_tokens(&door.node, ticket.as_ref())?;
+    Ok(json(&PromptCount { prompt_tokens: asked.prompt.len() as u64, max_completion_tokens: most_tokens as u64 }))
 }
 
 async fn answer(node: &Arc<Node>, ticket: Option<Ticket>, asked: Asked) -> Result<Response, Failure> {
-    let ticket_model = ticket.as_ref().map(|ticket| ticket.model.as_str());
-    if !node.serves(&asked.model) || !ticket_model.is_none_or(|model| node.serves(model)) {
-        return Err(ApiError::model_not_found(&asked.model).into());
-    }
-    let task = task(node, &asked, ticket.as_ref())?;
+    let ticket = ticket.as_ref();
+    let max_tokens = asked.most_tokens(node, ticket)?;
     let place = node.slots.enter().map_err(|_| busy())?;
-    let shape = Shape::new(node, asked.endpoint, ticket.as_ref(), asked.include_usage);
-    let output = match (&ticket, asked.stream) {
+    let limit = match ticket {
+        Some(ticket) => node.limits.open(ticket).map_err(|_| already_runs())?,
+        None => Limit::none(),
+    };
+    let shape = Shape::new(node, asked.endpoint, ticket, asked.include_usage);
+    let output = match (ticket, asked.stream) {
         (Some(_), stream) => Output::Frames { stream },
         (None, true) => Output::Stream,
         (None, false) => Output::Whole,
     };
-    Ok(respond(node, Writer::new(shape, output, task.prompt.len()), task, place).await)
-}
-
-/// Fits the request into the model's context.
-fn task(node: &Node, asked: &Asked, ticket: Option<&Ticket>) -> Result<Task, ApiError> {
-    let context = node.engine.context_length();
-    let prompt = asked.prompt.len();
-    if prompt == 0 {
-        return Err(ApiError::invalid("The prompt is empty. Send at least one token.")
-            .with_param(asked.endpoint.prompt_field()));
-    }
-    if prompt >= context {
-        return Err(ApiError::context_length_exceeded(context, prompt, asked.endpoint.prompt_field()));
-    }
-    let room = context - prompt;
+    let writer = Writer::new(shape, output, asked.prompt.len());
     let seed = asked.sampling.seed.or(ticket.map(|ticket| ticket.seed)).unwrap_or_else(random_seed);
-    Ok(Task {
-        prompt: asked.prompt.clone(),
-        max_tokens: asked.sampling.max_tokens.map_or(room, |most| room.min(most as usize)),
-        sampling: asked.sampling.clone(),
-        seed,
-    })
+    let task = Task { prompt: asked.prompt, sampling: asked.sampling, seed, max_tokens, limit };
+    Ok(respond(node, writer, task, place).await)
 }
 
 /// Starts the writer and hands out what it writes. A stream begins at once; a whole answer when it is complete.
@@ -151,21 +114,18 @@ fn event_stream_headers() -> HeaderMap {
     ])
 }
 
-fn known_tokens(node: &Node, tokens: Vec<u32>) -> Result<Vec<u32>, ApiError> {
-    let vocabulary = node.engine.vocabulary();
-    match tokens.iter().find(|token| **token as usize >= vocabulary) {
-        None => Ok(tokens),
-        Some(token) => {
-            Err(ApiError::invalid(format!("Invalid 'prompt': {token} is not a token; ids lie below {vocabulary}."))
-                .with_param("prompt")
-                .with_code("invalid_value"))
-        }
-    }
-}
-
 fn busy() -> ApiError {
     const SECONDS: u32 = 5;
     ApiError::overloaded("All slots of this node are busy and its queue is full. Try again shortly.", SECONDS)
+}
+
+fn already_runs() -> ApiError {
+    ApiError::new(
+        409,
+        "invalid_request_error",
+        Some("attempt_already_runs"),
+        "This node is already answering this attempt of the request.",
+    )
 }
 
 fn random_seed() -> i64 {

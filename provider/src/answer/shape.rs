@@ -3,6 +3,7 @@
 use openapi::chat::{ChatChoice, ChatChunk, ChatCompletion, ChatMessage, ChunkChoice, Delta, FinishReason, Role};
 use openapi::completion::{Completion, CompletionChoice};
 use openapi::node::Ticket;
+use openapi::price::Price;
 use openapi::sse;
 use openapi::usage::Usage;
 use serde::Serialize;
@@ -34,6 +35,8 @@ pub(super) struct Shape {
     model: String,
     fingerprint: String,
     include_usage: bool,
+    /// What a gateway's client pays.
+    price: Option<Price>,
 }
 
 impl Shape {
@@ -50,6 +53,15 @@ impl Shape {
             model: node.manifest.name.clone(),
             fingerprint: node.fingerprint.clone(),
             include_usage,
+            price: ticket.map(|ticket| ticket.price),
+        }
+    }
+
+    /// The usage with what it cost, where somebody pays.
+    pub(super) fn priced(&self, usage: Usage) -> Usage {
+        match &self.price {
+            Some(price) => usage.at(price),
+            None => usage,
         }
     }
 

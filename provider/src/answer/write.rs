@@ -16,6 +16,7 @@ use tokio::time::{Interval, interval};
 use super::shape::Shape;
 use crate::energy::Share;
 use crate::engine::{EngineError, Generation, Step, Task};
+use crate::limits::Limit;
 use crate::node::Node;
 use crate::slots::{Place, Slot};
 
@@ -83,30 +84,56 @@ impl Writer {
         }
     }
 
-    async fn write(&mut self, node: &Node, task: Task, place: Place, to: &mpsc::Sender<Bytes>) -> Result<(), Stopped> {
+    async fn write(
+        &mut self,
+        node: &Node,
+        mut task: Task,
+        place: Place,
+        to: &mpsc::Sender<Bytes>,
+    ) -> Result<(), Stopped> {
         let mut alive = interval(KEEP_ALIVE);
         alive.reset();
-        let slot = self.wait(place, &mut alive, to).await?;
+        let slot = self.wait(place, &mut task.limit, &mut alive, to).await?;
         let share = node.energy.join();
+        let Some(slot) = slot else {
+            let nothing =
+                Step { text: String::new(), token_ids: Vec::new(), finish_reason: Some(FinishReason::Length) };
+            return self.send(&nothing, &share, to).await;
+        };
         let mut generation = node.engine.generate(task, slot).await.map_err(Stopped::Engine)?;
         while let Some(step) = self.next_step(&mut generation, &mut alive, to).await? {
-            let piece = self.piece(&step, &share);
-            if !piece.is_empty() && to.send(piece.into()).await.is_err() {
-                return Err(Stopped::ClientLeft);
-            }
+            self.send(&step, &share, to).await?;
         }
         Ok(())
     }
 
-    async fn wait(&self, place: Place, alive: &mut Interval, to: &mpsc::Sender<Bytes>) -> Result<Slot, Stopped> {
+    /// Waits for a slot; none is needed when the answer may have no token at all.
+    async fn wait(
+        &self,
+        place: Place,
+        limit: &mut Limit,
+        alive: &mut Interval,
+        to: &mpsc::Sender<Bytes>,
+    ) -> Result<Option<Slot>, Stopped> {
         let mut slot = std::pin::pin!(place.slot());
+        let mut nothing_allowed = std::pin::pin!(limit.reached(0));
         loop {
             tokio::select! {
-                slot = &mut slot => return Ok(slot),
+                biased;
+                () = &mut nothing_allowed => return Ok(None),
                 () = to.closed() => return Err(Stopped::ClientLeft),
+                slot = &mut slot => return Ok(Some(slot)),
                 _ = alive.tick() => self.keep_alive("waiting for a slot", to).await,
             }
         }
+    }
+
+    async fn send(&mut self, step: &Step, share: &Share, to: &mpsc::Sender<Bytes>) -> Result<(), Stopped> {
+        let piece = self.piece(step, share);
+        if !piece.is_empty() && to.send(piece.into()).await.is_err() {
+            return Err(Stopped::ClientLeft);
+        }
+        Ok(())
     }
 
     async fn next_step(
@@ -131,11 +158,13 @@ impl Writer {
         }
     }
 
-    /// The bytes of one step: what the gateway shall know first, then what the client sees.
+    /// The bytes of one step: what the gateway shall know first, then what the client sees. A frame counts the tokens of
+    /// which some text stands in the events up to the next frame, and no other: see [`Step::token_ids`].
     fn piece(&mut self, step: &Step, share: &Share) -> String {
         self.completion_tokens += step.token_ids.len() as u64;
         let energy = share.energy();
         let usage = Usage::new(self.prompt_tokens, self.completion_tokens, Some(EnergyUsage::from(&energy)));
+        let usage = self.shape.priced(usage);
         match self.output {
             Output::Stream => self.streamed(step, usage),
             Output::Whole => self.collected(step, usage),

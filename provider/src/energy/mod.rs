@@ -43,11 +43,6 @@ impl Ledger {
         Share { ledger: self.clone(), id }
     }
 
-    /// Energy spent while no request ran.
-    pub fn idle(&self) -> Microjoules {
-        self.with_split(|split| split.idle())
-    }
-
     fn with_split<T>(&self, act: impl FnOnce(&mut Split) -> T) -> T {
         let reading = self.counter.read();
         let mut split = self.split.lock().unwrap_or_else(PoisonError::into_inner);

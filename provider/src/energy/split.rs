@@ -60,10 +60,6 @@ impl Split {
         self.gone += self.share(id);
         self.present.retain(|(present, _)| *present != id);
     }
-
-    pub(super) fn idle(&self) -> Microjoules {
-        self.idle
-    }
 }
 
 #[cfg(test)]

@@ -10,10 +10,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Engine;
-use super::hook::Hook;
+use super::hook::{Hook, Sampled};
 use super::sampler::Sampler;
 use super::stop::StopMatcher;
 use super::text::TextDecoder;
+use super::untold::Untold;
+use crate::limits::Limit;
 use crate::slots::Slot;
 
 /// The engine failed while it worked on an answer. The reason is for the log.
@@ -26,7 +28,8 @@ pub struct EngineError(String);
 pub struct Step {
     /// May be empty: while a character is incomplete, or text is held back that could become a stop string.
     pub text: String,
-    /// The tokens of the answer since the step before.
+    /// The tokens of which some text stands in this step for the first time. The last step names those, too, whose text
+    /// belongs to a stop string.
     pub token_ids: Vec<u32>,
     /// Set on the last step.
     pub finish_reason: Option<FinishReason>,
@@ -39,16 +42,21 @@ pub struct Task {
     pub seed: i64,
     /// At least 1; prompt and answer fit the context together.
     pub max_tokens: usize,
+    /// What the ticket allows, if that is less.
+    pub limit: Limit,
 }
 
 /// An answer in the making. Dropping it stops the engine at its next token.
 pub struct Generation {
-    sampled: mpsc::UnboundedReceiver<u32>,
+    sampled: mpsc::UnboundedReceiver<Sampled>,
     failed: oneshot::Receiver<EngineError>,
     decoder: TextDecoder,
     stop: StopMatcher,
+    untold: Untold,
     end_tokens: Arc<[u32]>,
-    remaining: usize,
+    max_tokens: usize,
+    limit: Limit,
+    generated: usize,
     finished: bool,
     _cancel: DropGuard,
 }
@@ -70,6 +78,7 @@ impl Engine {
             sampler: Sampler::new(task.sampling.clone(), task.seed),
             prompt_tokens: task.prompt.len(),
             max_tokens: task.max_tokens,
+            limit: task.limit.subscribe(),
             end_token: self.end_tokens.first().copied().unwrap_or_default(),
             sampled: sampled_to,
             cancelled: cancel.clone(),
@@ -81,8 +90,11 @@ impl Engine {
             failed,
             decoder: TextDecoder::new(Arc::clone(&self.tokenizer)),
             stop: StopMatcher::new(task.sampling.stop),
+            untold: Untold::default(),
             end_tokens: Arc::clone(&self.end_tokens),
-            remaining: task.max_tokens,
+            max_tokens: task.max_tokens,
+            limit: task.limit,
+            generated: 0,
             finished: false,
             _cancel: cancel.clone().drop_guard(),
         };
@@ -151,43 +163,56 @@ impl Generation {
         if self.finished {
             return None;
         }
-        let token = tokio::select! {
+        let sampled = tokio::select! {
             biased;
-            token = self.sampled.recv() => token,
+            () = self.limit.reached(self.generated) => Some(Sampled::LimitReached),
+            sampled = self.sampled.recv() => sampled,
             error = &mut self.failed => {
                 self.finished = true;
                 return Some(Err(error.unwrap_or_else(|_| EngineError("it ended without a word".to_owned()))));
             }
         };
-        let Some(token) = token else {
-            self.finished = true;
-            return Some(Err(EngineError("it let go of the request".to_owned())));
+        let step = match sampled {
+            Some(Sampled::Token(token)) => self.step(token),
+            Some(Sampled::LimitReached) => self.last("", FinishReason::Length),
+            None => {
+                self.finished = true;
+                return Some(Err(EngineError("it let go of the request".to_owned())));
+            }
         };
-        let step = self.step(token);
         self.finished = step.finish_reason.is_some();
         Some(Ok(step))
     }
 
     fn step(&mut self, token: u32) -> Step {
         if self.end_tokens.contains(&token) {
-            let rest = self.decoder.finish();
-            return self.last(&rest, Vec::new(), FinishReason::Stop);
+            return self.last("", FinishReason::Stop);
         }
-        self.remaining -= 1;
-        let mut text = self.decoder.push(token);
-        if self.remaining == 0 {
-            text.push_str(&self.decoder.finish());
-            return self.last(&text, vec![token], FinishReason::Length);
+        self.generated += 1;
+        let text = self.decoder.push(token);
+        self.untold.push(token, text.len());
+        if self.generated >= self.max_tokens.min(self.limit.now()) {
+            return self.last(&text, FinishReason::Length);
         }
         let found = self.stop.push(&text);
-        Step { text: found.text, token_ids: vec![token], finish_reason: found.stopped.then_some(FinishReason::Stop) }
+        if found.stopped {
+            return self.ended(found.text, FinishReason::Stop);
+        }
+        Step { text: found.text, token_ids: self.untold.tell(self.stop.held()), finish_reason: None }
     }
 
-    fn last(&mut self, text: &str, token_ids: Vec<u32>, reason: FinishReason) -> Step {
-        let found = self.stop.push(text);
+    /// The step after which nothing is held back any more.
+    fn last(&mut self, text: &str, reason: FinishReason) -> Step {
+        let rest = self.decoder.finish();
+        let found = self.stop.push(&(text.to_owned() + &rest));
         if found.stopped {
-            return Step { text: found.text, token_ids, finish_reason: Some(FinishReason::Stop) };
+            return self.ended(found.text, FinishReason::Stop);
         }
-        Step { text: found.text + &self.stop.finish(), token_ids, finish_reason: Some(reason) }
+        let text = found.text + &self.stop.finish();
+        self.ended(text, reason)
+    }
+
+    fn ended(&mut self, text: String, reason: FinishReason) -> Step {
+        Step { text, token_ids: self.untold.tell_all(), finish_reason: Some(reason) }
     }
 }

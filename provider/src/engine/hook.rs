@@ -5,20 +5,32 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mistralrs::{CustomLogitsProcessor, Tensor};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::sampler::Sampler;
 use crate::slots::Slot;
 
+/// What the hook hands over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sampled {
+    Token(u32),
+    /// The ticket's limit was reached, and the sequence is ended: raising the limit now is too late.
+    LimitReached,
+}
+
 pub(super) struct Hook {
     pub(super) sampler: Sampler,
     pub(super) prompt_tokens: usize,
-    /// Tokens that the answer may still have at its start.
+    /// Tokens that the answer can have at most, whatever its ticket allows.
     pub(super) max_tokens: usize,
+    /// Tokens that its ticket allows, which may change at any time.
+    pub(super) limit: watch::Receiver<usize>,
     pub(super) end_token: u32,
     /// Holds one message per token of the answer, which the context bounds.
-    pub(super) sampled: UnboundedSender<u32>,
+    pub(super) sampled: UnboundedSender<Sampled>,
     pub(super) cancelled: CancellationToken,
+    /// Tokens handed over; `max_tokens` once the sequence has ended.
     pub(super) emitted: AtomicUsize,
     pub(super) _slot: Slot,
 }
@@ -41,16 +53,29 @@ impl CustomLogitsProcessor for Hook {
 
 impl Hook {
     fn next_token(&self, scores: Vec<f32>, context: &[u32]) -> u32 {
-        let finished = self.emitted.load(Ordering::Relaxed) >= self.max_tokens;
-        if finished || self.cancelled.is_cancelled() {
+        let emitted = self.emitted.load(Ordering::Relaxed);
+        if emitted >= self.max_tokens || self.cancelled.is_cancelled() {
             return self.end_token;
+        }
+        // Looked at here too: a slow client's answer is computed ahead of where it is read.
+        if emitted >= *self.limit.borrow() {
+            return self.end_with(Sampled::LimitReached);
         }
         let generated = context.get(self.prompt_tokens..).unwrap_or_default();
         let token = self.sampler.choose(scores, generated, context.len());
-        let heard = self.sampled.send(token).is_ok();
-        // An ended sequence can be stepped again by the engine; it must stay ended.
-        let emitted = if token == self.end_token { self.max_tokens } else { 1 };
-        self.emitted.fetch_add(emitted, Ordering::Relaxed);
+        if token == self.end_token {
+            return self.end_with(Sampled::Token(token));
+        }
+        self.emitted.fetch_add(1, Ordering::Relaxed);
+        let heard = self.sampled.send(Sampled::Token(token)).is_ok();
         if heard { token } else { self.end_token }
+    }
+
+    /// An ended sequence can be stepped again by the engine; it must stay ended.
+    fn end_with(&self, last: Sampled) -> u32 {
+        self.emitted.store(self.max_tokens, Ordering::Relaxed);
+        // Nobody listens when the answer was dropped.
+        let _ = self.sampled.send(last);
+        self.end_token
     }
 }

@@ -19,6 +19,8 @@ mod template;
 
 mod text;
 
+mod untold;
+
 pub use generate::{EngineError, Generation, Step, Task};
 pub use load::LoadError;
 

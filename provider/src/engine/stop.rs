@@ -31,6 +31,11 @@ impl StopMatcher {
         Found { text, stopped: false }
     }
 
+    /// Bytes that are held back now.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// What was still held back when the answer ended for another reason.
     pub(super) fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)

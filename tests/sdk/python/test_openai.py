@@ -286,6 +286,22 @@ class Errors(SdkCase):
         self.assertNotIn(wrong, str(error))
         self.assert_refused(openai.AuthenticationError, "invalid_api_key", None, refused.models.list)
 
+    def refusal_with_key_in(self, variable):
+        if not os.environ.get(variable):
+            self.skipTest(f"{variable} names no key")
+        with self.assertRaises(openai.APIStatusError) as caught:
+            client.with_options(api_key=os.environ[variable]).chat.completions.create(**GREEDY)
+        return caught.exception
+
+    def test_without_credit(self):
+        error = self.refusal_with_key_in("KEY_WITHOUT_CREDIT")
+        self.assertEqual((error.status_code, error.code, error.type), (402,) + ("insufficient_quota",) * 2)
+
+    def test_without_requests(self):
+        error = self.refusal_with_key_in("KEY_WITHOUT_REQUESTS")
+        self.assertIs(type(error), openai.RateLimitError)
+        self.assertEqual((error.code, error.type), ("rate_limit_exceeded", "requests"))
+
     def test_unknown_model(self):
         self.assert_refused(openai.NotFoundError, "model_not_found", "model", model="no-such-model")
         self.assert_refused(openai.NotFoundError, "model_not_found", "model", complete, model="no-such-model")

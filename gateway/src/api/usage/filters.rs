@@ -1,0 +1,119 @@
+//! Which requests are meant: the span of time, and what else narrows them down.
+
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::error::Problem;
+
+/// What became of a request: see the README, "How a request ends".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Completed,
+    CutShort,
+    Cancelled,
+    Refused,
+    ClientLeft,
+    NodeFailed,
+    NoNode,
+    KeyRevoked,
+    GatewayFailed,
+}
+
+impl Outcome {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::CutShort => "cut_short",
+            Self::Cancelled => "cancelled",
+            Self::Refused => "refused",
+            Self::ClientLeft => "client_left",
+            Self::NodeFailed => "node_failed",
+            Self::NoNode => "no_node",
+            Self::KeyRevoked => "key_revoked",
+            Self::GatewayFailed => "gateway_failed",
+        }
+    }
+}
+
+/// Only requests with one of these; an empty list takes all.
+#[derive(Debug, Default)]
+pub struct Filters {
+    pub keys: Vec<Uuid>,
+    pub users: Vec<Uuid>,
+    pub models: Vec<String>,
+    pub nodes: Vec<Uuid>,
+    pub outcomes: Vec<String>,
+}
+
+impl Filters {
+    /// At most one of each.
+    pub fn one(
+        key: Option<Uuid>,
+        user: Option<Uuid>,
+        model: Option<&str>,
+        node: Option<Uuid>,
+        outcome: Option<Outcome>,
+    ) -> Self {
+        Self {
+            keys: key.into_iter().collect(),
+            users: user.into_iter().collect(),
+            models: model.map(without_nul).into_iter().collect(),
+            nodes: node.into_iter().collect(),
+            outcomes: outcome.map(|outcome| outcome.word().to_owned()).into_iter().collect(),
+        }
+    }
+}
+
+/// Postgres takes no NUL in a text. No model's name has one, so what stands in its place finds nothing either.
+pub fn without_nul(model: &str) -> String {
+    model.replace('\0', "\u{fffd}")
+}
+
+/// From when until when, the end exclusive: until now if no end is given, and for `usual` if no beginning is.
+///
+/// # Errors
+/// When it would end before it begins.
+pub fn span(
+    from: Option<OffsetDateTime>,
+    to: Option<OffsetDateTime>,
+    usual: Duration,
+) -> Result<(OffsetDateTime, OffsetDateTime), Problem> {
+    let to = to.unwrap_or_else(OffsetDateTime::now_utc);
+    let from = from.unwrap_or_else(|| to.saturating_sub(usual));
+    if from >= to {
+        return Err(Problem::bad_request("`from` lies before `to`."));
+    }
+    Ok((since_epoch(from), since_epoch(to)))
+}
+
+/// The time of an id begins in 1970.
+pub fn since_epoch(at: OffsetDateTime) -> OffsetDateTime {
+    at.max(OffsetDateTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn the_words_are_those_of_the_wire() {
+        for outcome in [Outcome::Completed, Outcome::CutShort, Outcome::ClientLeft, Outcome::GatewayFailed] {
+            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.word());
+        }
+    }
+
+    #[test]
+    fn a_span_has_a_usual_length_and_a_direction() {
+        let (early, late) = (datetime!(2026-01-01 0:00 UTC), datetime!(2026-01-08 0:00 UTC));
+        assert_eq!(span(None, Some(late), Duration::days(7)).unwrap(), (early, late));
+        assert!(span(Some(late), Some(early), Duration::days(7)).is_err());
+        assert!(span(Some(late), Some(late), Duration::days(7)).is_err());
+        let ancient = datetime!(0000-01-01 0:00 UTC);
+        assert_eq!(span(Some(ancient), Some(late), Duration::days(7)).unwrap().0, OffsetDateTime::UNIX_EPOCH);
+    }
+}

@@ -1,0 +1,197 @@
+//! Sums over requests by time and group: the one query behind `/api/usage` and OpenAI's usage and costs.
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use time::{Duration, OffsetDateTime};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::cursor::Cursor;
+use super::filters::Filters;
+use super::{Cost, Joules};
+
+/// How long a bucket is. Buckets begin on UTC's borders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Bucket {
+    Minute,
+    Hour,
+    #[default]
+    Day,
+    Month,
+}
+
+impl Bucket {
+    /// As Postgres calls it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Month => "month",
+        }
+    }
+
+    /// The span that is meant when none is given.
+    pub const fn usual(self) -> Duration {
+        Duration::days(match self {
+            Self::Minute => 1,
+            Self::Hour => 7,
+            Self::Day => 30,
+            Self::Month => 365,
+        })
+    }
+
+    /// The longest span that may be asked for, in days: some ten thousand buckets.
+    pub const fn most_days(self) -> i64 {
+        match self {
+            Self::Minute => 7,
+            Self::Hour => 400,
+            Self::Day | Self::Month => 10_000,
+        }
+    }
+}
+
+/// What tells the rows of one bucket apart. Written as a list such as `key,model`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Grouping {
+    pub key: bool,
+    pub user: bool,
+    pub model: bool,
+    pub node: bool,
+    pub outcome: bool,
+}
+
+impl Grouping {
+    /// One row for a bucket.
+    pub const NONE: Self = Self { key: false, user: false, model: false, node: false, outcome: false };
+}
+
+impl TryFrom<String> for Grouping {
+    type Error = String;
+
+    fn try_from(list: String) -> Result<Self, String> {
+        let mut grouping = Self::NONE;
+        for word in list.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            match word {
+                "key" => grouping.key = true,
+                "user" => grouping.user = true,
+                "model" => grouping.model = true,
+                "node" => grouping.node = true,
+                "outcome" => grouping.outcome = true,
+                _ => return Err("`group_by` is a list of key, user, model, node, outcome".to_owned()),
+            }
+        }
+        Ok(grouping)
+    }
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub struct Question {
+    pub account: Uuid,
+    pub from: OffsetDateTime,
+    /// Exclusive.
+    pub to: OffsetDateTime,
+    pub bucket: Bucket,
+    pub grouping: Grouping,
+    pub filters: Filters,
+}
+
+/// What one group used in one bucket. What was not grouped by is null.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UsageRow {
+    /// When the bucket begins.
+    #[serde(with = "time::serde::rfc3339")]
+    pub start: OffsetDateTime,
+    pub key: Option<Uuid>,
+    pub user: Option<Uuid>,
+    pub model: Option<String>,
+    /// The node of the last attempt; null too when there was none.
+    pub node: Option<Uuid>,
+    pub outcome: Option<String>,
+    pub requests: i64,
+    pub prompt_tokens: i64,
+    /// Those of the prompt's tokens that were cached.
+    pub cached_tokens: i64,
+    pub completion_tokens: i64,
+    pub nanocredits: i64,
+    /// The same in credits, as an exact decimal.
+    #[schema(value_type = String)]
+    pub cost: Cost,
+    pub microjoules: i64,
+    #[schema(value_type = f64)]
+    pub joules: Joules,
+}
+
+/// At most `limit` rows, in the order of bucket, key, user, model, node and outcome, from behind the cursor on.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sums(
+    database: &PgPool,
+    question: &Question,
+    after: Option<&Cursor>,
+    limit: i64,
+) -> Result<Vec<UsageRow>, sqlx::Error> {
+    let Grouping { key, user, model, node, outcome } = question.grouping;
+    let filters = &question.filters;
+    // Buckets before the cursor's need not be summed up again.
+    let from = after.map_or(question.from, |after| after.start.max(question.from));
+    sqlx::query_as!(
+        UsageRow,
+        r#"with sums as (
+               select date_trunc($4, to_timestamp(('x' || translate(left(id::text, 13), '-', ''))::bit(48)::bigint
+                       / 1000.0), 'UTC') as start,
+                   case when $5 then key_id end as key, case when $6 then user_id end as user_id,
+                   case when $7 then model end collate "C" as model, case when $8 then node_id end as node,
+                   case when $9 then outcome end collate "C" as outcome, count(*) as requests,
+                   least(sum(prompt_tokens), 9223372036854775807)::bigint as prompt_tokens,
+                   least(sum(cached_tokens), 9223372036854775807)::bigint as cached_tokens,
+                   least(sum(completion_tokens), 9223372036854775807)::bigint as completion_tokens,
+                   least(sum(nanocredits), 9223372036854775807)::bigint as nanocredits,
+                   least(sum(microjoules), 9223372036854775807)::bigint as microjoules
+               from requests
+               where account_id = $1 and id >= first_id_at($2) and id < first_id_at($3)
+                   and ($10::uuid[] = '{}' or key_id = any($10)) and ($11::uuid[] = '{}' or user_id = any($11))
+                   and ($12::text[] = '{}' or model = any($12)) and ($13::uuid[] = '{}' or node_id = any($13))
+                   and ($14::text[] = '{}' or outcome = any($14))
+               group by 1, 2, 3, 4, 5, 6)
+           select start as "start!", key, user_id as user, model, node, outcome, requests as "requests!",
+               prompt_tokens as "prompt_tokens!", cached_tokens as "cached_tokens!",
+               completion_tokens as "completion_tokens!", nanocredits as "nanocredits!", nanocredits as "cost!: Cost",
+               microjoules as "microjoules!", microjoules as "joules!: Joules"
+           from sums
+           where $15::timestamptz is null
+               or (start, coalesce(key, $21), coalesce(user_id, $21), coalesce(model, ''), coalesce(node, $21),
+                   coalesce(outcome, ''))
+               > ($15, coalesce($16, $21), coalesce($17, $21), coalesce($18, ''), coalesce($19, $21), coalesce($20, ''))
+           order by start, key nulls first, user_id nulls first, model nulls first, node nulls first, outcome nulls first
+           limit $22"#,
+        question.account,
+        from,
+        question.to,
+        question.bucket.word(),
+        key,
+        user,
+        model,
+        node,
+        outcome,
+        &filters.keys,
+        &filters.users,
+        &filters.models,
+        &filters.nodes,
+        &filters.outcomes,
+        after.map(|after| after.start),
+        after.and_then(|after| after.key),
+        after.and_then(|after| after.user),
+        after.and_then(|after| after.model.as_deref()),
+        after.and_then(|after| after.node),
+        after.and_then(|after| after.outcome.as_deref()),
+        Uuid::nil(),
+        limit
+    )
+    .fetch_all(database)
+    .await
+}

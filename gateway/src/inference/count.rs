@@ -1,0 +1,140 @@
+//! What the gateway counts for itself, since a node earns by what it claims.
+
+use openapi::frame::UsageFrame;
+use serde::Deserialize;
+
+/// A token is at least a byte of text; but text may be held back for a moment, and some tokens have none.
+const TOKENS_WITHOUT_TEXT: u64 = 32;
+
+/// What went by of one answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    /// Token ids that the node has named.
+    named: u64,
+    /// Bytes of text in the pieces.
+    text_bytes: u64,
+    /// The node's own word, which is higher if it lies.
+    claimed_prompt: u64,
+    claimed: u64,
+}
+
+impl Count {
+    pub(super) fn frame(&mut self, frame: &UsageFrame) {
+        self.named += frame.token_ids.len() as u64;
+        (self.claimed_prompt, self.claimed) = (frame.prompt_tokens, frame.completion_tokens);
+    }
+
+    pub(super) fn piece(&mut self, data: &str) {
+        self.text_bytes += text_bytes(data);
+    }
+
+    /// Tokens of the answer that are paid for: the smallest of what was claimed, named and seen.
+    pub(super) fn completion(&self) -> u64 {
+        self.claimed.min(self.named).min(self.text_bytes + TOKENS_WITHOUT_TEXT)
+    }
+
+    /// Tokens of the prompt that are paid for: never more than its bytes can be.
+    pub(super) fn prompt(&self, most: u64) -> u64 {
+        self.claimed_prompt.min(most)
+    }
+
+    /// Claimed beyond what was counted, once the answer is complete.
+    pub(super) fn overclaimed(&self, most_prompt: u64, complete: bool) -> u64 {
+        // An answer that broke off may lack its last pieces, not its last names.
+        let completion = if complete { self.completion() } else { self.claimed.min(self.named) };
+        (self.claimed - completion) + (self.claimed_prompt - self.prompt(most_prompt))
+    }
+}
+
+/// Bytes of text in a chunk or in a whole answer, of either endpoint.
+fn text_bytes(data: &str) -> u64 {
+    #[derive(Deserialize)]
+    struct Piece {
+        #[serde(default)]
+        choices: Vec<Choice>,
+    }
+    #[derive(Deserialize)]
+    struct Choice {
+        delta: Option<Content>,
+        message: Option<Content>,
+        text: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Content {
+        content: Option<String>,
+    }
+    let piece: Piece = serde_json::from_str(data).unwrap_or(Piece { choices: Vec::new() });
+    let of = |choice: Choice| {
+        let content = choice.delta.or(choice.message).and_then(|content| content.content);
+        content.or(choice.text).map_or(0, |text| text.len() as u64)
+    };
+    piece.choices.into_iter().map(of).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use openapi::energy::{Boundary, Energy, Tier};
+    use openapi::units::Microjoules;
+
+    use super::*;
+
+    fn frame(prompt: u64, completion: u64, ids: usize) -> UsageFrame {
+        let none = Microjoules::ZERO;
+        let energy = Energy {
+            microjoules: none,
+            low_microjoules: none,
+            high_microjoules: none,
+            tier: Tier::E,
+            boundary: Boundary::Device,
+            method: "test/1".to_owned(),
+        };
+        UsageFrame {
+            prompt_tokens: prompt,
+            completion_tokens: completion,
+            token_ids: vec![1; ids],
+            energy,
+            finish_reason: None,
+        }
+    }
+
+    fn counted(frame: &UsageFrame, pieces: &[&str]) -> Count {
+        let mut count = Count::default();
+        count.frame(frame);
+        pieces.iter().for_each(|piece| count.piece(piece));
+        count
+    }
+
+    #[test]
+    fn text_is_found_in_every_shape() {
+        for (data, bytes) in [
+            (r#"{"choices":[{"delta":{"content":"héllo"}}]}"#, 6),
+            (r#"{"choices":[{"message":{"role":"assistant","content":"ab"}}]}"#, 2),
+            (r#"{"choices":[{"text":"abc","finish_reason":null}]}"#, 3),
+            (r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#, 0),
+            (r#"{"choices":[{"delta":{}}]}"#, 0),
+            (r#"{"choices":[],"usage":{}}"#, 0),
+            ("[DONE]", 0),
+        ] {
+            assert_eq!(text_bytes(data), bytes, "{data}");
+        }
+    }
+
+    #[test]
+    fn an_honest_node_is_paid_what_it_claims() {
+        let text = r#"{"choices":[{"delta":{"content":"some words of an answer"}}]}"#;
+        let count = counted(&frame(9, 5, 5), &[text]);
+        assert_eq!((count.prompt(100), count.completion(), count.overclaimed(100, true)), (9, 5, 0));
+    }
+
+    #[test]
+    fn a_lie_is_not_paid_and_is_seen() {
+        let text = r#"{"choices":[{"delta":{"content":"hi"}}]}"#;
+        let more_than_it_named = counted(&frame(9, 500, 2), &[text]);
+        assert_eq!((more_than_it_named.completion(), more_than_it_named.overclaimed(100, true)), (2, 498));
+        let names_without_text = counted(&frame(9, 500, 500), &[text]);
+        assert_eq!((names_without_text.completion(), names_without_text.overclaimed(100, true)), (34, 466));
+        assert_eq!(names_without_text.overclaimed(100, false), 0, "who knows what was still to come");
+        let prompt = counted(&frame(900, 2, 2), &[text]);
+        assert_eq!((prompt.prompt(100), prompt.overclaimed(100, true)), (100, 800));
+    }
+}

@@ -1,0 +1,169 @@
+//! Settlements: what a request cost goes from its account to those who earned it, in the transaction that writes its row.
+//!
+//! The customer pays from what this replica has leased. Should that lease be lost (the replica was dead for longer than a
+//! lease lives, and the credit is spent elsewhere), the gateway bears the rest from `losses`: nobody is overdrawn, and
+//! whoever computed is paid in full.
+
+use std::collections::{BTreeMap, HashMap};
+
+use openapi::units::Nanocredits;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::account::Account;
+use super::split::{self, SplitVersion};
+use crate::admission::lease;
+
+/// What a request owes.
+#[derive(Clone, Debug)]
+pub struct Due<'a> {
+    pub request: Uuid,
+    pub account: Uuid,
+    /// Whose operator earns.
+    pub node: Uuid,
+    pub authors: &'a [String],
+    pub cost: Nanocredits,
+    /// Decides which split is in force.
+    pub at: OffsetDateTime,
+}
+
+/// What an account can pay.
+#[derive(Clone, Copy, Debug, Default)]
+struct Funds {
+    /// Leased by this replica.
+    leased: i64,
+    /// Beyond all leases.
+    free: i64,
+}
+
+/// One event's lines.
+struct Lines {
+    event: Uuid,
+    request: Uuid,
+    split_version: i32,
+    postings: Vec<(Account, i64)>,
+}
+
+/// Settles a batch. Requests that cost nothing leave no event.
+///
+/// # Errors
+/// When the database fails; the caller's transaction is then void.
+pub async fn settle(connection: &mut PgConnection, replica: Uuid, dues: &[Due<'_>]) -> Result<(), sqlx::Error> {
+    let dues: Vec<&Due<'_>> = dues.iter().filter(|due| due.cost > Nanocredits::ZERO).collect();
+    if dues.is_empty() {
+        return Ok(());
+    }
+    let mut funds = lock_funds(connection, replica, &dues).await?;
+    let operators = operators(connection, &dues).await?;
+    let splits = split::list(&mut *connection).await?;
+    let mut spent: BTreeMap<Uuid, i64> = BTreeMap::new();
+    let mut events = Vec::with_capacity(dues.len());
+    for due in dues {
+        let funds = funds.entry(due.account).or_default();
+        let from_lease = due.cost.to_bigint().min(funds.leased);
+        let from_free = (due.cost.to_bigint() - from_lease).min(funds.free);
+        funds.leased -= from_lease;
+        funds.free -= from_free;
+        *spent.entry(due.account).or_default() += from_lease;
+        let operator = operators.get(&due.node).copied();
+        events.push(lines(due, from_lease + from_free, operator, in_force(&splits, due.at)?));
+    }
+    let (accounts, amounts): (Vec<Uuid>, Vec<i64>) = spent.into_iter().filter(|(_, amount)| *amount > 0).unzip();
+    lease::spend_credit(connection, replica, &accounts, &amounts).await?;
+    insert(connection, &events).await
+}
+
+/// The postings of one settlement, without the ones of nothing.
+fn lines(due: &Due<'_>, paid: i64, operator: Option<Uuid>, split: &SplitVersion) -> Lines {
+    let authors: Vec<Account> = due.authors.iter().filter_map(|name| Account::author(name)).collect();
+    let shares = split.split.divide(due.cost, authors.len());
+    let mut postings = vec![
+        (Account::Customer(due.account), -paid),
+        (Account::Losses, paid - due.cost.to_bigint()),
+        // A node whose operator is gone leaves its share here.
+        (operator.map_or(Account::Gateway, Account::Operator), shares.operator.to_bigint()),
+    ];
+    postings.extend(authors.into_iter().zip(shares.authors.iter().map(|share| share.to_bigint())));
+    postings
+        .extend([(Account::Gateway, shares.gateway.to_bigint()), (Account::AuditFund, shares.audit_fund.to_bigint())]);
+    postings.retain(|(_, amount)| *amount != 0);
+    Lines { event: Uuid::now_v7(), request: due.request, split_version: split.version, postings }
+}
+
+/// Locks the balances of all who pay, in one order everywhere, and reads what they can pay.
+async fn lock_funds(
+    connection: &mut PgConnection,
+    replica: Uuid,
+    dues: &[&Due<'_>],
+) -> Result<HashMap<Uuid, Funds>, sqlx::Error> {
+    let mut accounts: Vec<Uuid> = dues.iter().map(|due| due.account).collect();
+    accounts.sort_unstable();
+    accounts.dedup();
+    let names = Account::texts(&accounts.iter().copied().map(Account::Customer).collect::<Vec<_>>());
+    sqlx::query!("select 1 as one from balances where account = any($1) order by account for update", &names)
+        .fetch_all(&mut *connection)
+        .await?;
+    let rows = sqlx::query!(
+        r#"select a.id as "account!",
+               coalesce((select b.nanocredits from balances b where b.account = 'customer:' || a.id), 0) as "balance!",
+               coalesce((select sum(l.nanocredits) from credit_leases l where l.account_id = a.id), 0)::bigint as "all_leased!",
+               coalesce((select l.nanocredits from credit_leases l
+                         where l.account_id = a.id and l.replica_id = $2), 0) as "leased!"
+           from unnest($1::uuid[]) as a (id)"#,
+        &accounts,
+        replica
+    )
+    .fetch_all(connection)
+    .await?;
+    let funds = |leased: i64, balance: i64, all: i64| Funds { leased, free: (balance - all).max(0) };
+    Ok(rows.into_iter().map(|row| (row.account, funds(row.leased, row.balance, row.all_leased))).collect())
+}
+
+async fn operators(connection: &mut PgConnection, dues: &[&Due<'_>]) -> Result<HashMap<Uuid, Uuid>, sqlx::Error> {
+    let nodes: Vec<Uuid> = dues.iter().map(|due| due.node).collect();
+    let rows =
+        sqlx::query!("select id, account_id from nodes where id = any($1)", &nodes).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.account_id)).collect())
+}
+
+fn in_force(splits: &[SplitVersion], at: OffsetDateTime) -> Result<&SplitVersion, sqlx::Error> {
+    let found = splits.iter().find(|split| split.effective_from.is_none_or(|from| from <= at));
+    found.ok_or(sqlx::Error::RowNotFound)
+}
+
+async fn insert(connection: &mut PgConnection, events: &[Lines]) -> Result<(), sqlx::Error> {
+    let ids: Vec<Uuid> = events.iter().map(|event| event.event).collect();
+    let requests: Vec<Uuid> = events.iter().map(|event| event.request).collect();
+    let versions: Vec<i32> = events.iter().map(|event| event.split_version).collect();
+    sqlx::query!(
+        "insert into events (id, kind, idempotency_key, request_id, split_version)
+         select id, 'settlement', request::text, request, version
+         from unnest($1::uuid[], $2::uuid[], $3::integer[]) as e (id, request, version)",
+        &ids,
+        &requests,
+        &versions
+    )
+    .execute(&mut *connection)
+    .await?;
+    let (mut of, mut seqs, mut accounts, mut amounts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for event in events {
+        for (seq, (account, amount)) in event.postings.iter().enumerate() {
+            of.push(event.event);
+            seqs.push(i16::try_from(seq + 1).unwrap_or(i16::MAX));
+            accounts.push(account.to_string());
+            amounts.push(*amount);
+        }
+    }
+    sqlx::query!(
+        "insert into postings (event_id, seq, account, nanocredits)
+         select * from unnest($1::uuid[], $2::smallint[], $3::text[], $4::bigint[])",
+        &of,
+        &seqs,
+        &accounts,
+        &amounts
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+}

@@ -1,0 +1,103 @@
+//! What both endpoints come down to: a body that is read, turned into tokens and fitted into the model's context.
+
+use openapi::chat::ChatRequest;
+use openapi::completion::{CompletionRequest, Prompt};
+use openapi::error::ApiError;
+use openapi::fields::Fields;
+use openapi::node::Ticket;
+use openapi::sampling::Sampling;
+
+use super::shape::Endpoint;
+use crate::node::Node;
+
+/// A request, read and validated.
+pub(super) struct Asked {
+    pub(super) endpoint: Endpoint,
+    pub(super) model: String,
+    pub(super) prompt: Vec<u32>,
+    pub(super) sampling: Sampling,
+    pub(super) stream: bool,
+    pub(super) include_usage: bool,
+}
+
+impl Asked {
+    /// Reads a body and turns its prompt into tokens.
+    ///
+    /// # Errors
+    /// 400 that says what is wrong.
+    pub(super) fn read(node: &Node, endpoint: Endpoint, body: &[u8]) -> Result<Self, ApiError> {
+        match endpoint {
+            Endpoint::Chat => {
+                let ChatRequest { model, messages, sampling, stream, include_usage } = ChatRequest::parse(body)?;
+                let prompt = node.engine.tokenize_chat(&messages)?;
+                Ok(Self { endpoint, model, prompt, sampling, stream, include_usage })
+            }
+            Endpoint::Completion => {
+                let CompletionRequest { model, prompt, sampling, stream, include_usage } =
+                    CompletionRequest::parse(body)?;
+                let prompt = match prompt {
+                    Prompt::Text(text) => node.engine.tokenize_text(&text)?,
+                    Prompt::Tokens(tokens) => known_tokens(node, tokens)?,
+                };
+                Ok(Self { endpoint, model, prompt, sampling, stream, include_usage })
+            }
+        }
+    }
+
+    /// The most tokens that the answer can have on this node: what was asked for, or what fits the context.
+    ///
+    /// # Errors
+    /// 404 when this node serves another model, 400 when the prompt alone is too long or empty.
+    pub(super) fn most_tokens(&self, node: &Node, ticket: Option<&Ticket>) -> Result<usize, ApiError> {
+        if !node.serves(&self.model) || !ticket.is_none_or(|ticket| node.serves(&ticket.model)) {
+            return Err(ApiError::model_not_found(&self.model));
+        }
+        let (context, prompt, field) = (node.engine.context_length(), self.prompt.len(), self.endpoint.prompt_field());
+        if prompt == 0 {
+            return Err(ApiError::invalid("The prompt is empty. Send at least one token.").with_param(field));
+        }
+        if prompt >= context {
+            return Err(ApiError::context_length_exceeded(context, prompt, field));
+        }
+        let room = context - prompt;
+        Ok(self.sampling.max_tokens.map_or(room, |most| room.min(most as usize)))
+    }
+}
+
+/// The endpoint that a body is meant for.
+///
+/// # Errors
+/// 400 when it is not one JSON object.
+pub(super) fn endpoint_of(body: &[u8]) -> Result<Endpoint, ApiError> {
+    let fields = Fields::parse(body)?;
+    let has = |name: &str| fields.left_over().any(|field| field == name);
+    Ok(if has("prompt") && !has("messages") { Endpoint::Completion } else { Endpoint::Chat })
+}
+
+fn known_tokens(node: &Node, tokens: Vec<u32>) -> Result<Vec<u32>, ApiError> {
+    let vocabulary = node.engine.vocabulary();
+    match tokens.iter().find(|token| **token as usize >= vocabulary) {
+        None => Ok(tokens),
+        Some(token) => {
+            Err(ApiError::invalid(format!("Invalid 'prompt': {token} is not a token; ids lie below {vocabulary}."))
+                .with_param("prompt")
+                .with_code("invalid_value"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_says_which_endpoint_it_is_for() {
+        let of = |body: &str| endpoint_of(body.as_bytes());
+        assert_eq!(of(r#"{"messages":[]}"#), Ok(Endpoint::Chat));
+        assert_eq!(of(r#"{"prompt":"x"}"#), Ok(Endpoint::Completion));
+        // What is missing or too much is then refused in that endpoint's words.
+        assert_eq!(of(r#"{"prompt":"x","messages":[]}"#), Ok(Endpoint::Chat));
+        assert_eq!(of("{}"), Ok(Endpoint::Chat));
+        assert_eq!(of("[").unwrap_err().status, 400);
+    }
+}

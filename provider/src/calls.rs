@@ -1,0 +1,45 @@
+//! What a gateway asks of a node beside answers. Offer and status need no ticket: the tunnel itself is authenticated, and
+//! they change nothing.
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use openapi::error::ApiError;
+use openapi::sse;
+
+use crate::error::Failure;
+use crate::router::{Doorway, json};
+
+/// What the node sells.
+pub(crate) async fn offer(State(door): State<Doorway>) -> Response {
+    json(&door.node.offer())
+}
+
+/// How the node is, now and at every change.
+pub(crate) async fn status(State(door): State<Doorway>) -> Response {
+    let mut status = door.node.slots.status();
+    status.mark_changed(); // the first event is how things are now
+    let events = futures_util::stream::unfold(Some(status), |status| async {
+        let mut status = status?;
+        status.changed().await.ok()?;
+        let now = *status.borrow_and_update();
+        // The last word of a node that leaves; the connection can't end before this stream does.
+        let gone = now.draining && now.running == 0 && now.waiting == 0;
+        Some((Ok::<_, Infallible>(sse::data(&now).ok()?), (!gone).then_some(status)))
+    });
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
+}
+
+/// Moves the limit of a running answer to what the ticket says.
+pub(crate) async fn limit(State(door): State<Doorway>, headers: HeaderMap) -> Result<StatusCode, Failure> {
+    let moved = door.admit(&headers)?.is_some_and(|ticket| door.node.limits.set(&ticket));
+    if moved { Ok(StatusCode::NO_CONTENT) } else { Err(not_running().into()) }
+}
+
+fn not_running() -> ApiError {
+    let message = "This node answers no such attempt of a request, or has just completed it.";
+    ApiError::new(404, "invalid_request_error", Some("attempt_not_running"), message)
+}

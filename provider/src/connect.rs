@@ -1,0 +1,120 @@
+//! Keeps the node connected to its gateway, whichever of the gateway's replicas is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use openapi::node::Enrolled;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use crate::config::ServeConfig;
+use crate::enrol;
+use crate::identity::Identity;
+use crate::node::Node;
+use crate::router;
+use crate::ticket::TicketVerifier;
+use crate::tunnel::{self, NotEnrolled};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Keeps one tunnel open until `stop` is given, and then waits until every tunnel has ended. The gateway's addresses are
+/// dialled in turn. A replica that is about to stop says so: then the next tunnel is opened, and the old one lives on
+/// beside it until the replica closes it.
+///
+/// # Errors
+/// When the node's key can't be read or made.
+pub async fn stay_connected(config: ServeConfig, node: Arc<Node>, stop: CancellationToken) -> anyhow::Result<()> {
+    let identity = Identity::open(&config.model.data)?;
+    let dialler = Arc::new(Dialler { config, identity, node, stop: stop.clone() });
+    let addresses = &dialler.config.gateway;
+    let tunnels = TaskTracker::new();
+    let mut pause = FIRST_PAUSE;
+    // Each node begins somewhere else, so that the replicas get equally many.
+    for gateway in addresses.iter().cycle().skip(usize::from(random_byte()) % addresses.len().max(1)) {
+        if stop.is_cancelled() {
+            break;
+        }
+        let (begin, elsewhere) = (Instant::now(), CancellationToken::new());
+        let tunnel = tunnels.spawn(Arc::clone(&dialler).tunnel(gateway.clone(), elsewhere.clone()));
+        let asked_away = tokio::select! {
+            _ = tunnel => false,
+            () = elsewhere.cancelled() => true,
+        };
+        // Pauses grow while the gateway can't be reached; one that sends a newcomer away at once is as good as away.
+        let lasted = begin.elapsed();
+        pause = if lasted > LONGEST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        if asked_away && lasted > FIRST_PAUSE {
+            continue;
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(jittered(pause)) => {}
+        }
+    }
+    tunnels.close();
+    tunnels.wait().await;
+    Ok(())
+}
+
+/// What every tunnel needs.
+struct Dialler {
+    config: ServeConfig,
+    identity: Identity,
+    node: Arc<Node>,
+    stop: CancellationToken,
+}
+
+impl Dialler {
+    /// One tunnel, from its first packet to its end. `elsewhere` is given when the gateway asks for another one.
+    async fn tunnel(self: Arc<Self>, gateway: Url, elsewhere: CancellationToken) {
+        match self.connect(&gateway, elsewhere).await {
+            Ok(()) => tracing::info!(%gateway, "the gateway closed the connection"),
+            Err(error) => tracing::warn!(%gateway, "not connected: {error:#}"),
+        }
+    }
+
+    /// Enrols if need be, then serves the gateway for as long as the connection lasts.
+    async fn connect(&self, gateway: &Url, elsewhere: CancellationToken) -> anyhow::Result<()> {
+        let known = self.identity.enrolled_with(&self.config.gateway)?;
+        let enrolled = match known {
+            Some(enrolled) => enrolled,
+            None => self.enrol(gateway).await?,
+        };
+        let tickets = TicketVerifier::new(enrolled.node, &enrolled.ticket_key)?;
+        let router = router::tunnelled(Arc::clone(&self.node), tickets, elsewhere);
+        match tunnel::serve(gateway, &self.identity.greeting(enrolled.node)?, router, &self.stop).await {
+            Err(error) if error.is::<NotEnrolled>() => {
+                tracing::warn!(%gateway, "the gateway does not know this node any more: enrolling anew");
+                self.enrol(gateway).await.map(drop)
+            }
+            ended => ended,
+        }
+    }
+
+    async fn enrol(&self, gateway: &Url) -> anyhow::Result<Enrolled> {
+        let token = self.config.token()?.context(
+            "this node is not enrolled with the gateway. Create an enrolment token there and give it with \
+             COMMONWATT_TOKEN",
+        )?;
+        let enrolled = enrol::enrol(&self.identity, gateway, &token, &self.config.node_name()).await?;
+        self.identity.remember(&self.config.gateway, &enrolled)?;
+        tracing::info!(%gateway, node = %enrolled.node, "enrolled");
+        Ok(enrolled)
+    }
+}
+
+/// Between half and all of a pause, so that not all nodes come back in the same instant.
+fn jittered(pause: Duration) -> Duration {
+    pause / 2 + pause / 2 * u32::from(random_byte()) / 255
+}
+
+fn random_byte() -> u8 {
+    let mut byte = [0u8];
+    // Without randomness all nodes merely do the same.
+    let _ = aws_lc_rs::rand::fill(&mut byte);
+    byte[0]
+}

@@ -1,0 +1,141 @@
+//! How many tokens each answer may have: its ticket says so at the start, and the gateway moves it while the answer runs.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use openapi::node::Ticket;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// A request, and which try of it.
+type Attempt = (Uuid, u32);
+
+/// The limits of all ticketed answers that wait or run on this node.
+#[derive(Clone, Default)]
+pub struct Limits {
+    attempts: Arc<Mutex<HashMap<Attempt, watch::Sender<usize>>>>,
+}
+
+/// One attempt is answered once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this attempt of the request is already being answered")]
+pub struct AlreadyRuns;
+
+impl Limits {
+    /// Opens the limit of an answer that begins.
+    ///
+    /// # Errors
+    /// When the same attempt is being answered already.
+    pub fn open(&self, ticket: &Ticket) -> Result<Limit, AlreadyRuns> {
+        let attempt = attempt(ticket);
+        let mut attempts = self.lock();
+        if attempts.contains_key(&attempt) {
+            return Err(AlreadyRuns);
+        }
+        let (sender, tokens) = watch::channel(ticket.max_tokens as usize);
+        attempts.insert(attempt, sender);
+        Ok(Limit { tokens, _entry: Some(Entry { limits: self.clone(), attempt }) })
+    }
+
+    /// Moves the limit of an answer to what this ticket says. False when no such answer waits or runs.
+    pub fn set(&self, ticket: &Ticket) -> bool {
+        let attempts = self.lock();
+        let sender = attempts.get(&attempt(ticket));
+        sender.is_some_and(|sender| sender.send(ticket.max_tokens as usize).is_ok())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Attempt, watch::Sender<usize>>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn attempt(ticket: &Ticket) -> Attempt {
+    (ticket.request, ticket.attempt)
+}
+
+/// The limit of one answer; nobody can move it any more once it is dropped.
+pub struct Limit {
+    tokens: watch::Receiver<usize>,
+    _entry: Option<Entry>,
+}
+
+impl Limit {
+    /// For an answer that no ticket limits.
+    pub fn none() -> Self {
+        let (_, tokens) = watch::channel(usize::MAX);
+        Self { tokens, _entry: None }
+    }
+
+    /// Tokens that the answer may have, as things are now.
+    pub fn now(&self) -> usize {
+        *self.tokens.borrow()
+    }
+
+    /// Waits until the answer may have no more than these tokens.
+    pub async fn reached(&mut self, tokens: usize) {
+        if self.tokens.wait_for(|limit| *limit <= tokens).await.is_err() {
+            // Nobody is there who could move it.
+            std::future::pending().await
+        }
+    }
+
+    /// The same limit for somebody else to read.
+    pub fn subscribe(&self) -> watch::Receiver<usize> {
+        self.tokens.clone()
+    }
+}
+
+struct Entry {
+    limits: Limits,
+    attempt: Attempt,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.limits.lock().remove(&self.attempt);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::poll;
+
+    use super::*;
+
+    fn ticket(request: Uuid, attempt: u32, max_tokens: u32) -> Ticket {
+        let price = openapi::price::Price::default();
+        Ticket { aud: Uuid::nil(), request, attempt, model: "m".to_owned(), max_tokens, price, seed: 0, exp: 0 }
+    }
+
+    #[tokio::test]
+    async fn a_limit_moves_both_ways_and_wakes_who_has_reached_it() {
+        let (limits, request) = (Limits::default(), Uuid::now_v7());
+        let mut limit = limits.open(&ticket(request, 1, 5)).unwrap();
+        let elsewhere = limit.subscribe();
+        assert!(limits.set(&ticket(request, 1, 9)));
+        assert_eq!((limit.now(), *elsewhere.borrow()), (9, 9));
+        let mut reached = Box::pin(limit.reached(4));
+        assert!(poll!(&mut reached).is_pending());
+        assert!(limits.set(&ticket(request, 1, 4)));
+        assert!(poll!(&mut reached).is_ready());
+    }
+
+    #[test]
+    fn only_the_attempt_that_runs_has_a_limit_and_only_one() {
+        let (limits, request) = (Limits::default(), Uuid::now_v7());
+        let limit = limits.open(&ticket(request, 2, 5)).unwrap();
+        assert_eq!(limits.open(&ticket(request, 2, 5)).err(), Some(AlreadyRuns));
+        assert!(!limits.set(&ticket(request, 1, 9)), "another attempt");
+        assert!(!limits.set(&ticket(Uuid::now_v7(), 2, 9)), "another request");
+        drop(limit);
+        assert!(!limits.set(&ticket(request, 2, 9)), "it has ended");
+        assert!(limits.open(&ticket(request, 2, 5)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn without_a_ticket_there_is_no_limit() {
+        let mut limit = Limit::none();
+        assert_eq!(limit.now(), usize::MAX);
+        assert!(poll!(Box::pin(limit.reached(1_000_000))).is_pending());
+    }
+}

@@ -1,0 +1,60 @@
+//! What was measured, for people and for machines.
+
+use serde::Serialize;
+
+use crate::overhead::{self, Overhead};
+use crate::streams::{self, Streams};
+
+/// All figures of a run; empty where nothing was measured, or the books were wrong.
+#[derive(Default, Serialize)]
+pub(crate) struct Report {
+    overhead: Option<Overhead>,
+    streams: Option<Streams>,
+}
+
+impl Report {
+    pub(crate) async fn overhead(&mut self, arguments: &overhead::Arguments) -> Result<(), String> {
+        self.overhead = Some(overhead::measure(arguments).await?);
+        Ok(())
+    }
+
+    pub(crate) async fn streams(&mut self, arguments: &streams::Arguments) -> Result<(), String> {
+        self.streams = Some(streams::measure(arguments).await?);
+        Ok(())
+    }
+
+    pub(crate) async fn all(
+        &mut self,
+        overhead: &overhead::Arguments,
+        streams: &streams::Arguments,
+    ) -> Result<(), String> {
+        self.overhead(overhead).await?;
+        self.streams(streams).await
+    }
+
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("numbers") + "\n"
+    }
+}
+
+/// A line for people.
+#[expect(clippy::print_stdout, reason = "this is what the program is for")]
+pub(crate) fn say(line: &str) {
+    println!("{line}");
+}
+
+pub(crate) fn verdict(met: bool) -> &'static str {
+    if met { "met" } else { "MISSED" }
+}
+
+pub(crate) fn median(values: &[i64]) -> i64 {
+    quantile(values, 50)
+}
+
+/// The value that this many percent do not exceed; 0 of nothing.
+pub(crate) fn quantile(values: &[i64], percent: usize) -> i64 {
+    let mut values = values.to_vec();
+    values.sort_unstable();
+    let rank = (values.len() * percent).div_ceil(100);
+    values.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}

@@ -1,0 +1,88 @@
+//! `commonwatt-bench`: what the gateway's care costs, in time and in memory; and the mock node as a process of its own.
+
+#![expect(clippy::expect_used, reason = "a measuring tool fails by panicking")]
+
+mod figures;
+
+mod node;
+
+mod overhead;
+
+mod side;
+
+mod streams;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use figures::Report;
+
+/// Measures the gateway, and plays the nodes for it. Needs a Postgres in DATABASE_URL: run it with `make bench`.
+#[derive(Parser)]
+struct Bench {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure everything.
+    All {
+        #[command(flatten)]
+        overhead: overhead::Arguments,
+        #[command(flatten)]
+        streams: streams::Arguments,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Measure what accounting adds to a request, in latency and in processor time.
+    Overhead {
+        #[command(flatten)]
+        overhead: overhead::Arguments,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Measure what streams that run take in memory.
+    Streams {
+        #[command(flatten)]
+        streams: streams::Arguments,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Play nodes without a model, until killed.
+    Node(node::NodeArguments),
+}
+
+#[derive(clap::Args)]
+struct Output {
+    /// Write all figures to this file, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // The gateway and the node install one themselves.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mut report = Report::default();
+    let (measured, output) = match Bench::parse().command {
+        Command::Node(arguments) => {
+            node::play(arguments).await;
+            return ExitCode::SUCCESS;
+        }
+        Command::Overhead { overhead, output } => (report.overhead(&overhead).await, output),
+        Command::Streams { streams, output } => (report.streams(&streams).await, output),
+        Command::All { overhead, streams, output } => (report.all(&overhead, &streams).await, output),
+    };
+    if let Some(file) = output.json {
+        std::fs::write(file, report.json()).expect("the file for the figures can be written");
+    }
+    match measured {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(wrong) => {
+            figures::say(&format!("The books are wrong, so the figures mean nothing:\n{wrong}"));
+            ExitCode::FAILURE
+        }
+    }
+}

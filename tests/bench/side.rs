@@ -1,0 +1,87 @@
+//! One gateway with its mock nodes, its clients and its books.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tests::books::{LIST_PRICE, audit, shipped};
+use tests::load::{Ask, Clients, Load, Pace, Seen, begin};
+use tests::mock::{Mock, MockOffer};
+use tests::{Database, Gateway};
+
+/// So many complaints are worth reading.
+const SHOWN: usize = 12;
+
+pub(crate) struct Side {
+    gateways: Vec<Gateway>,
+    mock: Mock,
+    clients: Arc<Clients>,
+    /// Everything that clients saw so far.
+    seen: Vec<Seen>,
+    governed: bool,
+}
+
+impl Side {
+    /// Starts a gateway on an empty database, which accounts for everything or for nothing, and its nodes.
+    pub(crate) async fn start(governed: bool, nodes: usize) -> Self {
+        let metering = if governed { "on" } else { "off" };
+        let database = Database::create().await;
+        let gateways = vec![Gateway::start_with(database, &[("COMMONWATT_METERING", metering)]).await];
+        let mock = Mock::join(&gateways, MockOffer { nodes, ..MockOffer::default() }).await;
+        let clients = Arc::new(Clients::new(&gateways, &gateways[0].key));
+        Self { gateways, mock, clients, seen: Vec::new(), governed }
+    }
+
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.gateways[0]
+    }
+
+    pub(crate) fn begin(&self, pace: Pace, ask: impl Fn(u64) -> Ask + Send + Sync + 'static) -> Load {
+        begin(Arc::clone(&self.clients), pace, ask)
+    }
+
+    /// Asks for a while, and waits until the books are written. Returns what was seen meanwhile.
+    pub(crate) async fn load(
+        &mut self,
+        pace: Pace,
+        during: Duration,
+        ask: impl Fn(u64) -> Ask + Send + Sync + 'static,
+    ) -> &[Seen] {
+        let load = self.begin(pace, ask);
+        tokio::time::sleep(during).await;
+        self.end(load).await
+    }
+
+    /// Ends a load, and waits until the books are written. Returns what was seen meanwhile.
+    pub(crate) async fn end(&mut self, load: Load) -> &[Seen] {
+        let before = self.seen.len();
+        self.seen.extend(load.end().await.into_iter().map(|seen| Seen { body: Vec::new(), ..seen }));
+        if self.governed {
+            shipped(self.gateway()).await;
+        }
+        &self.seen[before..]
+    }
+
+    /// No figure without right books: every request was answered, and has one row, with the mock node's count of tokens,
+    /// and the ledger adds up.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub(crate) async fn check(&self) -> Result<(), String> {
+        let unanswered = self.seen.iter().filter(|seen| !seen.done);
+        let mut wrong: Vec<String> =
+            unanswered.map(|seen| format!("not answered: status {}, code {:?}", seen.status, seen.code)).collect();
+        if self.governed {
+            let audit = audit(&self.gateway().database, &self.seen, &self.mock.facts(), LIST_PRICE).await;
+            if audit.rows.len() != self.seen.len() {
+                wrong.push(format!("{} requests, but {audit}", self.seen.len()));
+            }
+            wrong.extend_from_slice(audit.wrong());
+        }
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let count = wrong.len();
+        wrong.truncate(SHOWN);
+        Err(format!("{count} things, such as\n  {}", wrong.join("\n  ")))
+    }
+}

@@ -1,0 +1,91 @@
+//! A new version behind a load balancer: each replica is stopped and started in turn, and no client notices.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tests::load::{Ask, Clients, Pace, Seen, begin};
+use tests::mock::{Mock, MockOffer, Order};
+use tests::{Balancer, Gateway, Node, books, eventually};
+use tokio::time::sleep;
+
+use crate::stage::sized;
+
+/// The balancer notices within it that a replica stops.
+const DELAY: (&str, &str) = ("COMMONWATT_STOP_DELAY_SECONDS", "2");
+/// The mock node keeps its tunnels until they are closed, and its answers are short.
+const DRAIN: (&str, &str) = ("COMMONWATT_DRAIN_SECONDS", "5");
+
+async fn ready(gateway: &Gateway) {
+    eventually("a ready gateway", Duration::from_secs(30), || async {
+        let answer = gateway.client.get(gateway.url("/readyz")).send().await.ok()?;
+        answer.status().is_success().then_some(())
+    })
+    .await;
+}
+
+/// Stops and starts each in turn, so many rounds, and says what clients saw meanwhile.
+async fn roll(gateways: &mut [Gateway], key: &str, pace: Pace, order: Order) -> Vec<Seen> {
+    const BETWEEN: Duration = Duration::from_secs(1);
+    let balancer = Balancer::start(gateways).await;
+    let clients = Arc::new(Clients::at([balancer.address], key));
+    let load = begin(clients, pace, move |number| if number % 2 == 0 { Ask::stream(order) } else { Ask::whole(order) });
+    for _ in 0..sized(1, 5) {
+        for gateway in &mut *gateways {
+            sleep(BETWEEN).await;
+            gateway.terminate();
+            assert_eq!(gateway.ended().await, Some(0), "{}", gateway.log());
+            assert!(!gateway.log().contains("before every answer was complete"), "{}", gateway.log());
+            gateway.restart().await;
+            ready(gateway).await;
+        }
+    }
+    sleep(BETWEEN).await;
+    load.end().await
+}
+
+fn failed(seen: &[Seen]) -> Vec<&Seen> {
+    seen.iter().filter(|seen| !seen.done).collect()
+}
+
+#[tokio::test]
+async fn no_client_notices_a_rolling_restart_with_real_nodes() {
+    let mut gateways = Gateway::replicas(3, &[DELAY]).await;
+    let customer = gateways[0].customer("1000").await;
+    let addresses = gateways.iter().map(|gateway| gateway.url("")).collect::<Vec<_>>().join(",");
+    let mut nodes = Vec::new();
+    for _ in 0..2 {
+        nodes.push(Node::enrol(&addresses, &gateways[0].enrolment_token().await, &["--slots", "2"]).await);
+    }
+    for gateway in &gateways {
+        eventually("both nodes everywhere", Duration::from_secs(30), || async {
+            (gateway.nodes_now().await == 2).then_some(())
+        })
+        .await;
+    }
+    let order = Order { tokens: 12, ..Order::default() };
+    let seen = roll(&mut gateways, &customer.key, Pace::Closed { clients: 4 }, order).await;
+    let failed = failed(&seen);
+    println!("faults: rolling restart of 3 replicas with real nodes: {} requests, {} failed", seen.len(), failed.len());
+    assert!(failed.is_empty(), "{failed:?}");
+    for gateway in &gateways {
+        books::shipped(gateway).await;
+    }
+    gateways[0].audit().await;
+}
+
+#[tokio::test]
+async fn no_client_notices_a_rolling_restart_under_load() {
+    let mut gateways = Gateway::replicas(3, &[DELAY, DRAIN]).await;
+    let mock = Mock::join(&gateways, MockOffer::default()).await;
+    let customer = gateways[0].customer("1000").await;
+    let order = Order { tokens: 20, every_us: 10_000, ..Order::default() };
+    let seen = roll(&mut gateways, &customer.key, Pace::Open { per_second: sized(50, 200) }, order).await;
+    let failed = failed(&seen);
+    println!("faults: rolling restart of 3 replicas under load: {} requests, {} failed", seen.len(), failed.len());
+    assert!(failed.is_empty(), "{failed:?}");
+    for gateway in &gateways {
+        books::shipped(gateway).await;
+    }
+    books::audit(&gateways[0].database, &seen, &mock.facts(), books::LIST_PRICE).await.must_be_right();
+    gateways[0].audit().await;
+}

@@ -1,0 +1,195 @@
+//! One answer of the mock node, token by token, in the same events as a real node's.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use openapi::chat::FinishReason;
+use openapi::energy::{Boundary, Energy, Tier};
+use openapi::frame::{USAGE_EVENT, UsageFrame};
+use openapi::sse;
+use openapi::units::Microjoules;
+use openapi::usage::Usage;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::facts::now_us;
+use super::router::{Asked, Work};
+use super::{Fact, TOKEN};
+use crate::MODEL;
+
+/// A reset overtakes data that has not been read yet; a real node breaks off between two tokens.
+const BEFORE_BREAKING: Duration = Duration::from_millis(100);
+
+/// An answer under way. Dropped before its end, it writes down how far it came.
+pub(super) struct Answer {
+    work: Arc<Work>,
+    asked: Asked,
+    fact: Fact,
+    /// The most tokens that the gateway allows; it may change at any time.
+    limit: Arc<AtomicU32>,
+    began: Instant,
+    computed: u32,
+    opened: bool,
+    recorded: bool,
+}
+
+type Piece = Option<(io::Result<Bytes>, Option<Answer>)>;
+
+impl Answer {
+    pub(super) fn new(
+        work: Arc<Work>,
+        asked: Asked,
+        limit: Arc<AtomicU32>,
+        (request, attempt): (uuid::Uuid, u32),
+    ) -> Self {
+        let (prompt_tokens, began_us) = (asked.order.prompt_tokens, now_us());
+        let fact = Fact { request, attempt, prompt_tokens, tokens: 0, whole: false, began_us, ended_us: 0 };
+        Self { work, asked, fact, limit, began: Instant::now(), computed: 0, opened: false, recorded: false }
+    }
+
+    /// What leaves next, and who goes on.
+    pub(super) async fn piece(mut self) -> Piece {
+        let mut text = self.opening();
+        loop {
+            if self.asked.order.die_after == Some(self.computed) {
+                if text.is_empty() {
+                    sleep(BEFORE_BREAKING).await;
+                    return Some((Err(io::Error::other("unplugged")), None));
+                }
+                return Some((Ok(text.into()), Some(self)));
+            }
+            if self.computed < self.most() {
+                self.pause().await;
+            }
+            // Asked anew, since the limit may have changed meanwhile.
+            let more = self.computed < self.most();
+            if more {
+                self.computed += 1;
+                text.push_str(&self.token());
+            }
+            if self.computed >= self.most() {
+                text.push_str(&self.ending(!more));
+                self.record(true);
+                return Some((Ok(text.into()), None));
+            }
+            if self.asked.order.every_us > 0 {
+                return Some((Ok(text.into()), Some(self)));
+            }
+        }
+    }
+
+    async fn pause(&self) {
+        let Asked { order, .. } = &self.asked;
+        if order.every_us > 0 {
+            sleep_until(self.began + Duration::from_micros(order.every_us) * (self.computed + 1)).await;
+        }
+    }
+
+    /// The most tokens that it may have, at this moment.
+    fn most(&self) -> u32 {
+        self.asked.most().min(self.limit.load(Ordering::Relaxed)).min(self.asked.order.tokens)
+    }
+
+    fn reason(&self) -> Option<FinishReason> {
+        match self.computed {
+            computed if computed >= self.asked.order.tokens => Some(FinishReason::Stop),
+            computed if computed >= self.most() => Some(FinishReason::Length),
+            _ => None,
+        }
+    }
+
+    fn opening(&mut self) -> String {
+        let first = !std::mem::replace(&mut self.opened, true);
+        if first && self.asked.stream {
+            self.chunk(json!({"role": "assistant", "content": ""}), None)
+        } else {
+            String::new()
+        }
+    }
+
+    fn token(&mut self) -> String {
+        let frame = self.frame(vec![self.computed]);
+        if !self.asked.stream {
+            return frame;
+        }
+        self.fact.tokens += 1;
+        frame + &self.chunk(json!({"content": TOKEN}), None)
+    }
+
+    /// The last events; with a frame of their own when no token came right before them.
+    fn ending(&mut self, with_frame: bool) -> String {
+        let frame = if with_frame { self.frame(Vec::new()) } else { String::new() };
+        let usage = Usage::new(self.fact.prompt_tokens, u64::from(self.computed), None);
+        if !self.asked.stream {
+            self.fact.tokens = u64::from(self.computed);
+            return frame + &sse::data(&self.whole(&usage)).expect("JSON");
+        }
+        let mut ending = frame + &self.chunk(json!({}), self.reason());
+        if self.asked.stream_options.include_usage {
+            let mut last = self.head("chat.completion.chunk", json!([]));
+            last["usage"] = json!(usage);
+            ending.push_str(&sse::data(&last).expect("JSON"));
+        }
+        ending + sse::DONE
+    }
+
+    fn whole(&self, usage: &Usage) -> Value {
+        let content = TOKEN.repeat(self.computed as usize);
+        let message = json!({"role": "assistant", "content": content, "refusal": null});
+        let choice = json!({"index": 0, "message": message, "logprobs": null, "finish_reason": self.reason()});
+        let mut whole = self.head("chat.completion", json!([choice]));
+        whole["usage"] = json!(usage);
+        whole
+    }
+
+    fn chunk(&self, delta: Value, reason: Option<FinishReason>) -> String {
+        let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason});
+        sse::data(&self.head("chat.completion.chunk", json!([choice]))).expect("JSON")
+    }
+
+    fn head(&self, object: &str, choices: Value) -> Value {
+        let id = format!("chatcmpl-{}", self.fact.request.simple());
+        let created = self.fact.began_us / 1_000_000;
+        json!({"id": id, "object": object, "created": created, "model": MODEL, "system_fingerprint": "mock", "choices": choices})
+    }
+
+    fn frame(&self, token_ids: Vec<u32>) -> String {
+        let frame = UsageFrame {
+            prompt_tokens: self.fact.prompt_tokens,
+            completion_tokens: u64::from(self.computed) + self.asked.order.overclaim,
+            token_ids,
+            energy: energy(self.computed),
+            finish_reason: self.reason(),
+        };
+        sse::named(USAGE_EVENT, &frame).expect("JSON")
+    }
+
+    fn record(&mut self, whole: bool) {
+        if !std::mem::replace(&mut self.recorded, true) {
+            self.work.facts.write(&Fact { whole, ended_us: now_us(), ..self.fact });
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.work.forget(self.fact.request);
+        self.record(false);
+    }
+}
+
+/// A millijoule for each token.
+fn energy(tokens: u32) -> Energy {
+    let spent = Microjoules::new(1000 * u64::from(tokens));
+    Energy {
+        microjoules: spent,
+        low_microjoules: spent,
+        high_microjoules: spent,
+        tier: Tier::E,
+        boundary: Boundary::Device,
+        method: "mock/1".to_owned(),
+    }
+}

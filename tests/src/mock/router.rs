@@ -1,0 +1,152 @@
+//! What the gateway can ask of a mock node through its tunnel.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures_util::{StreamExt, stream};
+use openapi::manifest::{ManifestFile, ModelManifest};
+use openapi::node::{
+    COUNT_PATH, LIMIT_PATH, NodeStatus, OFFER_PATH, Offer, OfferedModel, PromptCount, STATUS_PATH, Ticket,
+};
+use openapi::sse;
+use provider::ticket::TicketVerifier;
+use serde::{Deserialize, Deserializer};
+use uuid::Uuid;
+
+use super::answer::Answer;
+use super::facts::Facts;
+use super::{MockOffer, Order};
+use crate::MODEL;
+
+/// What the mock node reads of a request.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct Asked {
+    #[serde(default, rename = "user", deserialize_with = "order")]
+    pub(super) order: Order,
+    #[serde(default)]
+    pub(super) stream: bool,
+    #[serde(default)]
+    pub(super) stream_options: StreamOptions,
+    max_tokens: Option<u32>,
+    max_completion_tokens: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(super) struct StreamOptions {
+    #[serde(default)]
+    pub(super) include_usage: bool,
+}
+
+impl Asked {
+    /// The most tokens that the client wants.
+    pub(super) fn most(&self) -> u32 {
+        self.max_completion_tokens.or(self.max_tokens).unwrap_or(u32::MAX)
+    }
+}
+
+fn order<'de, D: Deserializer<'de>>(from: D) -> Result<Order, D::Error> {
+    let text = String::deserialize(from)?;
+    serde_json::from_str(&text).map_err(serde::de::Error::custom)
+}
+
+/// One mock node at work.
+pub(super) struct Work {
+    pub(super) verifier: TicketVerifier,
+    pub(super) facts: Arc<Facts>,
+    pub(super) offer: MockOffer,
+    /// The limits of the answers that run.
+    pub(super) running: Mutex<HashMap<Uuid, Arc<AtomicU32>>>,
+}
+
+impl Work {
+    pub(super) fn forget(&self, request: Uuid) {
+        self.running.lock().unwrap().remove(&request);
+    }
+}
+
+pub(super) fn router(work: Arc<Work>) -> Router {
+    Router::new()
+        .route(OFFER_PATH, get(offer))
+        .route(STATUS_PATH, get(status))
+        .route(LIMIT_PATH, post(limit))
+        .route(COUNT_PATH, post(count))
+        .route("/v1/chat/completions", post(chat))
+        .with_state(work)
+}
+
+async fn offer(State(work): State<Arc<Work>>) -> String {
+    let manifest = ModelManifest {
+        name: MODEL.to_owned(),
+        files: vec![ManifestFile { path: "mock.gguf".to_owned(), bytes: 1, sha256: "00".repeat(32) }],
+        quantisation: "none".to_owned(),
+        licence: "Apache-2.0".to_owned(),
+        authors: vec!["somebody".to_owned(), "somebody else".to_owned()],
+    };
+    let MockOffer { context_length, price, .. } = work.offer;
+    let models = vec![OfferedModel { manifest, context_length, price }];
+    let offer = Offer { version: "mock".to_owned(), models, slots: 10_000, queue: 0 };
+    serde_json::to_string(&offer).expect("JSON")
+}
+
+async fn status() -> Response {
+    let well = sse::data(&NodeStatus::default()).expect("JSON");
+    let events = stream::iter([Ok::<_, Infallible>(well)]).chain(stream::pending());
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
+}
+
+async fn chat(State(work): State<Arc<Work>>, headers: HeaderMap, body: Bytes) -> Response {
+    let ticket = match work.verifier.verify(&headers) {
+        Ok(ticket) => ticket,
+        Err(error) => return refusal(error.status, &error.detail.message),
+    };
+    let asked: Asked = match serde_json::from_slice(&body) {
+        Ok(asked) => asked,
+        Err(error) => return refusal(400, &error.to_string()),
+    };
+    if asked.order.die_after == Some(0) {
+        return (StatusCode::INTERNAL_SERVER_ERROR, "unplugged").into_response();
+    }
+    let limit = Arc::new(AtomicU32::new(ticket.max_tokens));
+    work.running.lock().unwrap().insert(ticket.request, Arc::clone(&limit));
+    let answer = Answer::new(work, asked, limit, (ticket.request, ticket.attempt));
+    let pieces = stream::unfold(Some(answer), |answer| async { answer?.piece().await });
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(pieces)).into_response()
+}
+
+async fn limit(State(work): State<Arc<Work>>, headers: HeaderMap) -> StatusCode {
+    let Ok(Ticket { request, max_tokens, .. }) = work.verifier.verify(&headers) else {
+        return StatusCode::UNAUTHORIZED;
+    };
+    match work.running.lock().unwrap().get(&request) {
+        Some(limit) => {
+            limit.store(max_tokens, Ordering::Relaxed);
+            StatusCode::NO_CONTENT
+        }
+        None => StatusCode::NOT_FOUND,
+    }
+}
+
+async fn count(State(work): State<Arc<Work>>, body: Bytes) -> Response {
+    let asked: Asked = match serde_json::from_slice(&body) {
+        Ok(asked) => asked,
+        Err(error) => return refusal(400, &error.to_string()),
+    };
+    let prompt_tokens = asked.order.prompt_tokens;
+    let room = u64::from(work.offer.context_length).saturating_sub(prompt_tokens);
+    let count = PromptCount { prompt_tokens, max_completion_tokens: room.min(u64::from(asked.most())) };
+    serde_json::to_string(&count).expect("JSON").into_response()
+}
+
+fn refusal(status: u16, message: &str) -> Response {
+    let error = openapi::error::ApiError::invalid(message);
+    let body = serde_json::to_string(&error.body()).expect("JSON");
+    (StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), body).into_response()
+}

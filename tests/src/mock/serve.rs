@@ -1,0 +1,71 @@
+//! The mock node's process: it enrols once, and holds a tunnel to every gateway, for ever.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use provider::identity::Identity;
+use provider::ticket::TicketVerifier;
+use provider::{enrol, tunnel};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::MockOffer;
+use super::facts::Facts;
+use super::router::{Work, router};
+
+const DIAL_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// What the process is told at its start.
+#[derive(Clone, Debug)]
+pub struct MockSettings {
+    /// Replicas of one gateway.
+    pub gateways: Vec<Url>,
+    /// One enrolment token for each node.
+    pub tokens: Vec<String>,
+    /// Identities are kept here, so that a second start needs no second enrolment.
+    pub folder: PathBuf,
+    /// Where the facts are written.
+    pub facts: PathBuf,
+    pub offer: MockOffer,
+}
+
+/// Enrols and begins to serve; returns as soon as every tunnel is on its way.
+///
+/// # Panics
+/// When it can't enrol.
+pub async fn serve(settings: &MockSettings, stop: &CancellationToken) {
+    let facts = Arc::new(Facts::open(&settings.facts).expect("the file of facts"));
+    for (number, token) in settings.tokens.iter().enumerate() {
+        let folder = settings.folder.join(number.to_string());
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let identity = Arc::new(Identity::open(&folder).expect("an identity"));
+        let gateway = &settings.gateways[0];
+        let enrolled = match identity.enrolled_with(&settings.gateways).expect("readable") {
+            Some(enrolled) => enrolled,
+            None => {
+                let enrolled = enrol::enrol(&identity, gateway, token, "mock").await.expect("enrolled");
+                identity.remember(&settings.gateways, &enrolled).expect("written");
+                enrolled
+            }
+        };
+        let work = Arc::new(Work {
+            verifier: TicketVerifier::new(enrolled.node, &enrolled.ticket_key).expect("a ticket key"),
+            facts: Arc::clone(&facts),
+            offer: settings.offer,
+            running: Mutex::new(HashMap::new()),
+        });
+        for gateway in settings.gateways.clone() {
+            let (identity, work, stop) = (Arc::clone(&identity), Arc::clone(&work), stop.clone());
+            tokio::spawn(async move {
+                while !stop.is_cancelled() {
+                    let greeting = identity.greeting(enrolled.node).expect("a greeting");
+                    // Gateways come and go here: the reason does not matter.
+                    drop(tunnel::serve(&gateway, &greeting, router(Arc::clone(&work)), &stop).await);
+                    tokio::time::sleep(DIAL_AGAIN_AFTER).await;
+                }
+            });
+        }
+    }
+}
