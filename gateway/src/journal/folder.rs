@@ -3,9 +3,13 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use uuid::Uuid;
+
+const LET_GO_WITHIN: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The folder, held by this process until it is dropped.
 pub(super) struct Folder {
@@ -22,7 +26,7 @@ impl Folder {
         let file = path.join("replica");
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(file).with_context(what)?;
-        match file.try_lock() {
+        match lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => bail!(
                 "another process uses the journal in {}: give each replica its own with COMMONWATT_JOURNAL",
@@ -37,6 +41,17 @@ impl Folder {
             name => name.parse().with_context(|| format!("{}/replica does not hold a UUID", path.display()))?,
         };
         Ok(Self { path: path.to_owned(), replica, _lock: file })
+    }
+}
+
+/// Whoever held it before may be on its way out, or have a child that has not let go of its files yet.
+fn lock(file: &File) -> Result<(), TryLockError> {
+    let deadline = Instant::now() + LET_GO_WITHIN;
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::park_timeout(LOOK_AGAIN),
+            locked => return locked,
+        }
     }
 }
 
