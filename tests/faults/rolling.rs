@@ -8,7 +8,7 @@ use tests::mock::{Mock, MockOffer, Order};
 use tests::{Balancer, Gateway, Node, books, eventually};
 use tokio::time::sleep;
 
-use crate::stage::sized;
+use crate::stage::{say, sized};
 
 /// The balancer notices within it that a replica stops.
 const DELAY: (&str, &str) = ("COMMONWATT_STOP_DELAY_SECONDS", "2");
@@ -49,6 +49,10 @@ fn failed(seen: &[Seen]) -> Vec<&Seen> {
 
 #[tokio::test]
 async fn no_client_notices_a_rolling_restart_with_real_nodes() {
+    if !sized(false, true) {
+        // Two engines and three gateways on an ordinary machine need minutes, not seconds.
+        return say("SKIPPED: rolling restart with real nodes, which is for `make faults`");
+    }
     let mut gateways = Gateway::replicas(3, &[DELAY]).await;
     let customer = gateways[0].customer("1000").await;
     let addresses = gateways.iter().map(|gateway| gateway.url("")).collect::<Vec<_>>().join(",");

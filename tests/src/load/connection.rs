@@ -43,7 +43,8 @@ impl Connection {
         !self.sender.is_closed()
     }
 
-    pub(super) async fn ask(&mut self, ask: &Ask, key: &str, since: Instant) -> Seen {
+    /// None when the connection had ended before the request left: nobody has seen it, and another one may carry it.
+    pub(super) async fn ask(&mut self, ask: &Ask, key: &str, since: Instant) -> Option<Seen> {
         let mut request = Request::post("/v1/chat/completions")
             .header(HOST, &self.host)
             .header(CONTENT_TYPE, "application/json")
@@ -55,35 +56,36 @@ impl Connection {
         let (mut seen, mut left) = (Seen::nothing(since), false);
         let Self { sender, socket, .. } = self;
         let complete = tokio::select! {
-            complete = timeout(PATIENCE, exchange(sender, request, &mut seen, since)) => complete.unwrap_or(false),
+            complete = timeout(PATIENCE, exchange(sender, request, &mut seen, since)) => complete.unwrap_or(Some(false))?,
             never = leave(socket, ask.leave_after, &mut left) => match never {},
         };
         seen.left = left;
         seen.judge(complete, ask.streamed, since);
-        seen
+        Some(seen)
     }
 }
 
-/// Reads the reply to its end, or as far as there is one; says whether it was complete.
+/// Reads the reply to its end, or as far as there is one; says whether it was complete. None when the request never left.
 async fn exchange(
     sender: &mut SendRequest<Full<Bytes>>,
     request: Request<Full<Bytes>>,
     seen: &mut Seen,
     since: Instant,
-) -> bool {
-    if sender.ready().await.is_err() {
-        return false;
-    }
-    let Ok(response) = sender.send_request(request).await else { return false };
+) -> Option<bool> {
+    sender.ready().await.ok()?;
+    let response = match sender.try_send_request(request).await {
+        Ok(response) => response,
+        Err(mut error) => return if error.take_message().is_some() { None } else { Some(false) },
+    };
     seen.head(response.status().as_u16(), response.headers(), since);
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return false };
+        let Ok(frame) = frame else { return Some(false) };
         if let Ok(bytes) = frame.into_data() {
             seen.body.extend_from_slice(&bytes);
         }
     }
-    true
+    Some(true)
 }
 
 /// Closes our half when it is time: the gateway sees a client that has gone, and what it still sends can be read.

@@ -88,13 +88,21 @@ impl Clients {
     pub async fn ask(&self, ask: &Ask, since: Instant) -> Seen {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let (address, idle) = &self.gateways[turn % self.gateways.len()];
-        let kept = idle.lock().unwrap().pop();
-        let connection = match kept.filter(Connection::is_open) {
-            Some(connection) => Ok(connection),
-            None => Connection::open(*address).await,
+        // A connection that was kept may end at any time: the next one is tried, as every HTTP client does.
+        let (connection, seen) = loop {
+            let kept = idle.lock().unwrap().pop();
+            let is_new = kept.is_none();
+            let connection = match kept {
+                Some(connection) => Ok(connection),
+                None => Connection::open(*address).await,
+            };
+            let Ok(mut connection) = connection else { return Seen::nothing(since) };
+            match connection.ask(ask, &self.key, since).await {
+                Some(seen) => break (connection, seen),
+                None if is_new => return Seen::nothing(since),
+                None => {}
+            }
         };
-        let Ok(mut connection) = connection else { return Seen::nothing(since) };
-        let seen = connection.ask(ask, &self.key, since).await;
         if connection.is_open() && seen.done {
             idle.lock().unwrap().push(connection);
         }
