@@ -9,34 +9,10 @@ use uuid::Uuid;
 
 use super::*;
 use crate::auth::key::{Key, Scope};
-use crate::auth::user::{self, NewUser};
+use crate::ledger::tests::customer;
 use crate::limits::{KeyLimits, Limits};
 
 const LEASE: Duration = Duration::from_secs(900);
-
-/// An account with so much credit.
-async fn account(database: &PgPool, nanocredits: i64) -> Uuid {
-    let new = NewUser { email: "a@example.com", name: "A", password_hash: "-", is_admin: false };
-    let id = user::create(database, new).await.unwrap().unwrap();
-    let account = user::find(database, id).await.unwrap().unwrap().account_id;
-    let event = Uuid::now_v7();
-    let mut transaction = database.begin().await.unwrap();
-    sqlx::query!("insert into events (id, kind, idempotency_key) values ($1, 'top_up', 'test')", event)
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
-    sqlx::query!(
-        "insert into postings values ($1, 1, 'external', $2), ($1, 2, 'customer:' || $3::uuid, -$2::bigint)",
-        event,
-        -nanocredits,
-        account
-    )
-    .execute(&mut *transaction)
-    .await
-    .unwrap();
-    transaction.commit().await.unwrap();
-    account
-}
 
 fn key(account: Uuid, limits: Limits) -> Arc<Key> {
     let limits = KeyLimits { key: limits, ..KeyLimits::default() };
@@ -69,7 +45,7 @@ async fn ask(replicas: &[(Arc<Admissions>, Refills)], key: &Arc<Key>, count: usi
 
 #[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn credit_for_ten_serves_ten_on_one_replica_and_on_three(database: PgPool) {
-    let key = key(account(&database, 10_000).await, Limits::default());
+    let key = key(customer(&database, "a@example.com", 10_000).await, Limits::default());
     for count in [1, 3] {
         let mut replicas = Vec::new();
         for _ in 0..count {
@@ -87,7 +63,7 @@ async fn credit_for_ten_serves_ten_on_one_replica_and_on_three(database: PgPool)
 #[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn a_limit_is_exact_over_three_replicas(database: PgPool) {
     let limits = Limits { concurrent_requests: Some(30), ..Limits::default() };
-    let key = key(account(&database, 10_000).await, limits);
+    let key = key(customer(&database, "a@example.com", 10_000).await, limits);
     let replicas = [replica(&database).await, replica(&database).await, replica(&database).await];
     let holds = ask(&replicas, &key, 300, costs(0)).await;
     assert_eq!(holds.len(), 30);
@@ -97,7 +73,7 @@ async fn a_limit_is_exact_over_three_replicas(database: PgPool) {
 
 #[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn all_is_taken_or_nothing(database: PgPool) {
-    let account = account(&database, 10_000).await;
+    let account = customer(&database, "a@example.com", 10_000).await;
     let limits = Limits { tokens_per_minute: Some(15), ..Limits::default() };
     let (limited, free) = (key(account, limits), key(account, Limits::default()));
     let replicas = [replica(&database).await];
@@ -113,7 +89,7 @@ async fn all_is_taken_or_nothing(database: PgPool) {
 
 #[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn nothing_left_is_told_from_nobody_knows(database: PgPool) {
-    let key = key(account(&database, 100).await, Limits::default());
+    let key = key(customer(&database, "a@example.com", 100).await, Limits::default());
     let replicas = [replica(&database).await];
     let refusal = replicas[0].0.hold(&key, costs(101)).await.err().unwrap();
     assert_eq!((refusal.error().status, refusal.error().detail.code.as_deref()), (402, Some("insufficient_quota")));
@@ -125,7 +101,7 @@ async fn nothing_left_is_told_from_nobody_knows(database: PgPool) {
 #[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn what_is_leased_is_spent_without_the_database(database: PgPool) {
     let limits = Limits { requests_per_minute: Some(1_000), ..Limits::default() };
-    let key = key(account(&database, 1_000_000).await, limits);
+    let key = key(customer(&database, "a@example.com", 1_000_000).await, limits);
     let (admissions, _refills) = replica(&database).await;
     let living = tokio::spawn({
         let (replica, database) = (Arc::clone(&admissions.replica), database.clone());
@@ -153,7 +129,7 @@ async fn what_is_leased_is_spent_without_the_database(database: PgPool) {
 
 #[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn the_dead_give_back_what_they_did_not_spend(database: PgPool) {
-    let key = key(account(&database, 1_000).await, Limits::default());
+    let key = key(customer(&database, "a@example.com", 1_000).await, Limits::default());
     let (dead, _refills) = replica(&database).await;
     let hold = dead.hold(&key, costs(1_000)).await.unwrap();
     let living = [replica(&database).await];
@@ -168,7 +144,7 @@ async fn the_dead_give_back_what_they_did_not_spend(database: PgPool) {
 
 #[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn what_lies_unused_elsewhere_is_recalled(database: PgPool) {
-    let key = key(account(&database, 1_000).await, Limits::default());
+    let key = key(customer(&database, "a@example.com", 1_000).await, Limits::default());
     let (hoarding, short) = (replica(&database).await.0, replica(&database).await.0);
     // Held once for all of it, and given back to the purse: the other replica finds nothing to lease.
     drop(hoarding.hold(&key, costs(1_000)).await.unwrap());

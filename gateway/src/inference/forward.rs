@@ -70,9 +70,8 @@ async fn try_node(
     request: &Request,
 ) -> Result<Answer, Fault> {
     let node = lease.node();
-    let withdrawn = || Fault::Node("it withdrew the model".to_owned());
-    let model = node.model_named(&request.model).ok_or_else(withdrawn)?;
-    let call = meter.begin_attempt(lease, &node, price).ok_or_else(withdrawn)?;
+    let model = node.model_named(&request.model).ok_or_else(|| Fault::Node("it withdrew the model".to_owned()))?;
+    let call = meter.begin_attempt(lease, price, &model);
     let ticket = node.ticket(&app.secrets, &call).map_err(|error| Fault::Node(error.to_string()))?;
     let call = HttpRequest::post(request.endpoint.path())
         .header(CONTENT_TYPE, "application/json")

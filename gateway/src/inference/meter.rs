@@ -21,7 +21,7 @@ use crate::admission::{Amounts, Hold};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::journal::Settled;
-use crate::nodes::{Call, Lease, Node};
+use crate::nodes::{Call, Lease, ServedModel};
 use crate::prices::PriceVersion;
 
 /// The status that proxies use for a client that closed its request.
@@ -59,7 +59,7 @@ pub(super) struct Meter {
 struct Running {
     lease: Lease,
     price: PriceVersion,
-    authors: Vec<String>,
+    model: Arc<ServedModel>,
     started: Instant,
     /// Tokens that the answer may have as far as is held for.
     limit: u64,
@@ -120,8 +120,7 @@ impl Meter {
     }
 
     /// A try on a node begins.
-    pub(super) fn begin_attempt(&mut self, lease: Lease, node: &Arc<Node>, price: PriceVersion) -> Option<Call> {
-        let model = node.model_named(&self.admission.request.model)?;
+    pub(super) fn begin_attempt(&mut self, lease: Lease, price: PriceVersion, model: &Arc<ServedModel>) -> Call {
         let limit = self.admission.terms.held;
         let call = Call {
             request: self.id(),
@@ -130,18 +129,18 @@ impl Meter {
             max_tokens: u32::try_from(limit).unwrap_or(u32::MAX),
             price: price.price,
         };
-        self.admission.entry.attempts(node, &call);
+        self.admission.entry.attempts(&lease.node(), &call);
         self.running = Some(Running {
             lease,
             price,
-            authors: model.authors.clone(),
+            model: Arc::clone(model),
             started: Instant::now(),
             limit,
             used: None,
             count: Count::default(),
             delivered: BilledTokens::default(),
         });
-        Some(call)
+        call
     }
 
     /// Takes what the node says it has used, and holds more for an answer that grows.
@@ -325,7 +324,7 @@ impl Meter {
             if self.outcome.is_paid() {
                 record.nanocredits = running.cost();
             }
-            record.authors = running.authors;
+            record.authors.clone_from(&running.model.authors);
             if let Some(used) = &running.used {
                 record.set_energy(&used.energy);
                 if self.outcome == Outcome::Completed {

@@ -4,12 +4,13 @@ use openapi::energy::Energy;
 use openapi::units::{Microjoules, Microseconds, Nanocredits};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::admission::Spent;
 
-/// What became of a request or an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What became of a request: see the README, "How a request ends".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The answer was delivered to its end.
@@ -33,7 +34,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The word in the log.
+    /// The word in the log and in the database.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Completed => "completed",

@@ -20,4 +20,4 @@ pub mod split;
 pub mod statement;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -72,7 +72,7 @@ impl Node {
     }
 
     /// The model of this name or content address, if the node serves it.
-    pub fn model_named(&self, name: &str) -> Option<ServedModel> {
+    pub fn model_named(&self, name: &str) -> Option<Arc<ServedModel>> {
         self.best().model_named(name).cloned()
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct Way {
     /// Seconds since 1970.
     pub(crate) connected_at: u64,
     offer: Arc<Offer>,
-    models: Vec<ServedModel>,
+    models: Vec<Arc<ServedModel>>,
     sender: Sender,
     over: Over,
     status: Mutex<NodeStatus>,
@@ -67,11 +67,13 @@ impl Way {
     }
 
     fn new(connection: Uuid, connected_at: u64, offer: Offer, sender: Sender, over: Over) -> Self {
-        let served = |model: &openapi::node::OfferedModel| ServedModel {
-            name: model.manifest.name.clone(),
-            id: model.manifest.id(),
-            context_length: model.context_length,
-            authors: model.manifest.authors.clone(),
+        let served = |model: &openapi::node::OfferedModel| {
+            Arc::new(ServedModel {
+                name: model.manifest.name.clone(),
+                id: model.manifest.id(),
+                context_length: model.context_length,
+                authors: model.manifest.authors.clone(),
+            })
         };
         let models = offer.models.iter().map(served).collect();
         Self { connection, connected_at, offer: Arc::new(offer), models, sender, over, status: Mutex::default() }
@@ -100,11 +102,11 @@ impl Way {
         }
     }
 
-    pub(super) fn model_named(&self, name: &str) -> Option<&ServedModel> {
+    pub(super) fn model_named(&self, name: &str) -> Option<&Arc<ServedModel>> {
         self.models.iter().find(|model| model.name == name || model.id == name)
     }
 
-    pub(crate) fn models(&self) -> &[ServedModel] {
+    pub(crate) fn models(&self) -> &[Arc<ServedModel>] {
         &self.models
     }
 

@@ -35,11 +35,9 @@ pub(super) fn compare(rows: &[Row], seen: &[Seen], facts: &[Fact], price: Price)
     let mut undelivered = 0;
     for row in rows {
         let (seen, facts) = (by_client.get(&row.id).copied(), by_node.get(&row.id).map_or(&[][..], Vec::as_slice));
-        if row.outcome == "completed" && !seen.is_some_and(|seen| seen.done) && computed(row, facts) {
-            undelivered += 1;
-            continue;
-        }
-        let complaint = cost(row, price).or_else(|| delivered(row, seen, facts));
+        let unfinished = row.outcome == "completed" && !seen.is_some_and(|seen| seen.done) && computed(row, facts);
+        undelivered += u64::from(unfinished);
+        let complaint = cost(row, price).or_else(|| delivered(row, seen, facts).filter(|_| !unfinished));
         wrong.extend(complaint.map(|complaint| format!("{complaint}: {row:?}; {}; {facts:?}", told(seen))));
     }
     (wrong, undelivered)
@@ -81,6 +79,9 @@ fn delivered(row: &Row, seen: Option<&Seen>, facts: &[&Fact]) -> Option<String> 
         return (row.completion_tokens != 0 || row.nanocredits != 0).then(|| "paid for and never delivered".to_owned());
     };
     if seen.done {
+        if FREE.contains(&row.outcome.as_str()) {
+            return Some("delivered whole and given away".to_owned());
+        }
         let whole = facts.iter().filter(|fact| fact.whole).max_by_key(|fact| fact.attempt);
         let Some(fact) = whole else { return Some("delivered and never computed".to_owned()) };
         let (row, node) =
@@ -99,4 +100,94 @@ fn told(seen: Option<&Seen>) -> String {
         format!("seen: status {status}, code {code:?}, {tokens} tokens, done {done}, left {left}")
     };
     seen.map_or_else(|| "seen by nobody".to_owned(), told)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::LIST_PRICE;
+    use super::*;
+
+    const ID: Uuid = Uuid::from_u128(7);
+    const COST: i64 = 20 * 100 + 8 * 400;
+
+    /// A request of 20 and 8 tokens that went well.
+    fn right() -> (Row, Seen, Fact) {
+        let row = Row {
+            id: ID,
+            outcome: "completed".to_owned(),
+            status: 200,
+            prompt_tokens: 20,
+            cached_tokens: 0,
+            completion_tokens: 8,
+            nanocredits: COST,
+            attempts: 1,
+            overclaimed_tokens: 0,
+        };
+        let seen = Seen {
+            request: Some(ID),
+            status: 200,
+            streamed: true,
+            code: None,
+            retry_after: None,
+            tokens: 8,
+            done: true,
+            left: false,
+            first_byte: None,
+            total: Duration::ZERO,
+            body: Vec::new(),
+        };
+        let fact =
+            Fact { request: ID, attempt: 1, prompt_tokens: 20, tokens: 8, whole: true, began_us: 0, ended_us: 1 };
+        (row, seen, fact)
+    }
+
+    /// How many complaints there are when one thing is changed, and how many answers count as undelivered.
+    fn found(change: impl FnOnce(&mut Row, &mut Seen, &mut Fact)) -> (usize, u64) {
+        let (mut row, mut seen, mut fact) = right();
+        change(&mut row, &mut seen, &mut fact);
+        let (wrong, undelivered) = compare(&[row], &[seen], &[fact], LIST_PRICE);
+        (wrong.len(), undelivered)
+    }
+
+    #[test]
+    fn what_went_well_is_right() {
+        assert_eq!(found(|_, _, _| {}), (0, 0));
+    }
+
+    #[test]
+    fn each_wrong_figure_is_found() {
+        assert_eq!(found(|row, _, _| row.nanocredits -= 1).0, 1, "a wrong cost");
+        assert_eq!(found(|_, seen, _| seen.tokens = 7).0, 1, "a token that did not arrive");
+        assert_eq!(found(|_, _, fact| fact.tokens = 9).0, 1, "a token that was not counted");
+        assert_eq!(found(|_, _, fact| fact.prompt_tokens = 21).0, 1, "another prompt");
+        assert_eq!(found(|_, _, fact| fact.whole = false).0, 1, "an end that nobody computed");
+        let given_away = |row: &mut Row, _: &mut Seen, _: &mut Fact| {
+            (row.outcome, row.nanocredits) = ("node_failed".to_owned(), 0);
+        };
+        assert_eq!(found(given_away).0, 1, "a whole answer for nothing");
+        let paid_failure = |row: &mut Row, seen: &mut Seen, _: &mut Fact| {
+            (row.outcome, seen.done) = ("gateway_failed".to_owned(), false);
+        };
+        assert_eq!(found(paid_failure).0, 1, "a failure that is paid for");
+        let too_many = |row: &mut Row, seen: &mut Seen, _: &mut Fact| {
+            (row.outcome, seen.done, seen.left, seen.tokens) = ("client_left".to_owned(), false, true, 7);
+        };
+        assert_eq!(found(too_many).0, 1, "who left pays for more than was received");
+    }
+
+    #[test]
+    fn an_answer_whose_end_nobody_got_is_counted_and_its_cost_is_checked() {
+        assert_eq!(found(|_, seen, _| seen.done = false), (0, 1));
+        let dear = |row: &mut Row, seen: &mut Seen, _: &mut Fact| (row.nanocredits, seen.done) = (COST + 1, false);
+        assert_eq!(found(dear), (1, 1));
+    }
+
+    #[test]
+    fn what_has_no_row_is_missed() {
+        let (_, seen, fact) = right();
+        assert_eq!(compare(&[], &[seen], &[], LIST_PRICE).0.len(), 1, "answered");
+        assert_eq!(compare(&[], &[], &[fact], LIST_PRICE).0.len(), 1, "computed");
+    }
 }

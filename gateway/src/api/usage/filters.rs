@@ -1,42 +1,10 @@
 //! Which requests are meant: the span of time, and what else narrows them down.
 
-use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::error::Problem;
-
-/// What became of a request: see the README, "How a request ends".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    Completed,
-    CutShort,
-    Cancelled,
-    Refused,
-    ClientLeft,
-    NodeFailed,
-    NoNode,
-    KeyRevoked,
-    GatewayFailed,
-}
-
-impl Outcome {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::CutShort => "cut_short",
-            Self::Cancelled => "cancelled",
-            Self::Refused => "refused",
-            Self::ClientLeft => "client_left",
-            Self::NodeFailed => "node_failed",
-            Self::NoNode => "no_node",
-            Self::KeyRevoked => "key_revoked",
-            Self::GatewayFailed => "gateway_failed",
-        }
-    }
-}
+use crate::inference::record::Outcome;
 
 /// Only requests with one of these; an empty list takes all.
 #[derive(Debug, Default)]

@@ -6,8 +6,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::*;
-use crate::auth::user::{self, NewUser};
 use crate::inference::record::{AttemptRecord, OpenRequest, Outcome};
+use crate::ledger::tests::customer;
 
 /// An account with credit, a node of somebody else's, and a replica that has leased part of the credit.
 struct World {
@@ -19,10 +19,10 @@ struct World {
 }
 
 impl World {
-    async fn new(database: PgPool, credit: i64, leased: i64) -> Self {
-        let (account, operator) =
-            (person(&database, "user@example.com").await, person(&database, "op@example.com").await);
-        let (node, replica, event) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    async fn new(database: PgPool, credit: u64, leased: i64) -> Self {
+        let account = customer(&database, "user@example.com", credit).await;
+        let operator = customer(&database, "op@example.com", 0).await;
+        let (node, replica) = (Uuid::now_v7(), Uuid::now_v7());
         sqlx::query!(
             "insert into nodes (id, account_id, name, public_key) values ($1, $2, 'n', $3)",
             node,
@@ -32,21 +32,6 @@ impl World {
         .execute(&database)
         .await
         .unwrap();
-        let mut transaction = database.begin().await.unwrap();
-        sqlx::query!("insert into events (id, kind, idempotency_key) values ($1, 'top_up', 'test')", event)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
-        sqlx::query!(
-            "insert into postings values ($1, 1, 'external', $2), ($1, 2, 'customer:' || $3::uuid, -$2::bigint)",
-            event,
-            -credit,
-            account
-        )
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
-        transaction.commit().await.unwrap();
         sqlx::query!("insert into replicas (id, version) values ($1, 'test')", replica)
             .execute(&database)
             .await
@@ -122,12 +107,6 @@ impl World {
         .unwrap();
         (row.requests, row.attempts, row.settlements, row.sum)
     }
-}
-
-async fn person(database: &PgPool, email: &str) -> Uuid {
-    let new = NewUser { email, name: "A", password_hash: "-", is_admin: false };
-    let id = user::create(database, new).await.unwrap().unwrap();
-    user::find(database, id).await.unwrap().unwrap().account_id
 }
 
 #[sqlx::test(migrator = "crate::MIGRATOR")]

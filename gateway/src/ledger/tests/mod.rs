@@ -20,7 +20,7 @@ use super::statement::{self, Part};
 use crate::auth::user::{self, NewUser};
 
 /// A new account with this many nanocredits.
-async fn customer(database: &PgPool, email: &str, nanocredits: u64) -> Uuid {
+pub(crate) async fn customer(database: &PgPool, email: &str, nanocredits: u64) -> Uuid {
     let new = NewUser { email, name: "A", password_hash: "-", is_admin: false };
     let id = user::create(database, new).await.unwrap().unwrap();
     let account = user::find(database, id).await.unwrap().unwrap().account_id;

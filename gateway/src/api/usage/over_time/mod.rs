@@ -11,13 +11,14 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::cursor::Cursor;
-use super::filters::{Filters, Outcome, span};
+use super::filters::{Filters, span};
 use super::sums::{Bucket, Grouping, Question, UsageRow, sums};
 use super::table::{Format, Page, Reply, Table, checked_limit, cut};
 use crate::app::App;
 use crate::auth::User;
 use crate::body::Query;
 use crate::error::Problem;
+use crate::inference::record::Outcome;
 use crate::secrets::Secrets;
 
 const TABLE: Table = Table {

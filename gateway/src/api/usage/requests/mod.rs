@@ -10,13 +10,14 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::filters::{Filters, Outcome, since_epoch};
+use super::filters::{Filters, since_epoch};
 use super::table::{Format, Page, Reply, Table, checked_limit, cut};
 use super::{Cost, Joules};
 use crate::app::App;
 use crate::auth::User;
 use crate::body::{Json, Path, Query};
 use crate::error::Problem;
+use crate::inference::record::Outcome;
 
 const TABLE: Table = Table {
     name: "requests",
