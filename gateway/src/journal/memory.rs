@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -15,6 +15,11 @@ use super::{Full, JournalError, JournalSettings, JournalState};
 /// Limits of what is written at once.
 const MOST_OPERATIONS: usize = 1000;
 const MOST_BYTES: usize = 256 * 1024;
+
+/// A write that takes longer was held up by the disk.
+const SLOW: Duration = Duration::from_millis(5);
+/// So long after that, or after a flush, nobody but the writing thread waits for the disk.
+const APART: Duration = Duration::from_secs(1);
 
 type Answer = Result<(), JournalError>;
 
@@ -45,12 +50,22 @@ pub(super) struct Memory {
     /// How many operations were ever synchronised, and how many were written. The queue begins at the first number.
     synced: u64,
     written: u64,
+    /// When the first operation was written that is not synchronised.
+    dirty_since: Option<Instant>,
     open: HashSet<Uuid>,
     waiting: BTreeMap<u64, Waiting>,
     bytes_waiting: u64,
     set_aside: usize,
     last: u64,
     pub(super) free_bytes: u64,
+    /// Somebody writes.
+    pub(super) writing: bool,
+    /// Somebody other than the writing thread failed to write; that thread does not know yet.
+    pub(super) write_failed: Option<anyhow::Error>,
+    /// The memtables are to be flushed by the writing thread.
+    pub(super) flush_due: bool,
+    /// Until then only the writing thread writes.
+    apart_until: Option<Instant>,
     /// Writing failed and is being repaired.
     failing: bool,
     /// How often it failed: what was synchronised before a failure says nothing about what is repeated after it.
@@ -68,12 +83,17 @@ impl Memory {
             queue: VecDeque::new(),
             synced: 0,
             written: 0,
+            dirty_since: None,
             open: found.open.iter().map(|(id, _)| *id).collect(),
             waiting: waiting.collect(),
             bytes_waiting: found.settled.iter().map(|(_, bytes)| u64::from(*bytes)).sum(),
             set_aside: found.aside,
             last: found.last,
             free_bytes,
+            writing: false,
+            write_failed: None,
+            flush_due: false,
+            apart_until: None,
             failing: false,
             failures: 0,
             sync_failed: false,
@@ -183,9 +203,17 @@ impl Memory {
         answer
     }
 
-    /// Whether the writer has nothing to do.
+    /// Whether the writing thread has nothing to do.
     pub(super) fn idle(&self) -> bool {
-        self.written == self.synced + self.queue.len() as u64 && !self.sync_failed && !self.closing
+        let calm = !self.sync_failed && self.write_failed.is_none() && !self.flush_due && !self.closing;
+        self.writing || (calm && self.written == self.synced + self.queue.len() as u64)
+    }
+
+    /// Whether anybody may write: nobody does, and a write is as quick as one to any file.
+    pub(super) fn may_write_here(&self) -> bool {
+        let well = !self.sync_failed && self.write_failed.is_none() && !self.failing;
+        let quick = !self.flush_due && self.apart_until.is_none_or(|until| until <= Instant::now());
+        !self.writing && !self.closing && well && quick
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -195,6 +223,11 @@ impl Memory {
     /// Whether something was written and not synchronised.
     pub(super) fn dirty(&self) -> bool {
         self.written > self.synced
+    }
+
+    /// How long the oldest of it has been.
+    pub(super) fn dirty_for(&self) -> Duration {
+        self.dirty_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// What to write next.
@@ -214,8 +247,25 @@ impl Memory {
             .collect()
     }
 
+    /// A write took so long, and a flush is due or not.
+    pub(super) fn took(&mut self, time: Duration, flush_due: bool) {
+        self.flush_due |= flush_due;
+        if time >= SLOW {
+            self.apart_until = Some(Instant::now() + APART);
+        }
+    }
+
+    /// The memtables were handed over to be flushed, which takes a while.
+    pub(super) fn flushed(&mut self) {
+        self.flush_due = false;
+        self.apart_until = Some(Instant::now() + APART);
+    }
+
     /// The kernel has the next so many operations. In strict mode their waiters wait on.
     pub(super) fn wrote(&mut self, count: usize, strict: bool) {
+        if !self.dirty() {
+            self.dirty_since = Some(Instant::now());
+        }
         let offset = usize::try_from(self.written - self.synced).unwrap_or(usize::MAX);
         self.written += count as u64;
         if !strict {
@@ -225,7 +275,7 @@ impl Memory {
 
     /// What a synchronisation that begins now will cover.
     pub(super) fn mark(&self) -> Mark {
-        Mark { written: self.written, failures: self.failures }
+        Mark { written: self.written, failures: self.failures, at: Instant::now() }
     }
 
     /// The disk has everything up to this mark.
@@ -233,6 +283,7 @@ impl Memory {
         if mark.failures != self.failures {
             return;
         }
+        self.dirty_since = Some(mark.at);
         while self.synced < mark.written {
             let Some(mut entry) = self.queue.pop_front() else { return };
             self.synced += 1;
@@ -250,6 +301,7 @@ impl Memory {
     pub(super) fn failed(&mut self) {
         self.failing = true;
         self.sync_failed = false;
+        self.write_failed = None;
         self.failures += 1;
         self.written = self.synced;
         for entry in &mut self.queue {
@@ -282,6 +334,7 @@ impl Memory {
 pub(super) struct Mark {
     written: u64,
     failures: u64,
+    at: Instant,
 }
 
 /// Microseconds since 1970.

@@ -1,10 +1,11 @@
 //! The local journal: what was admitted and what was settled is on this machine's disk before the client sees the
 //! first and the last byte. A shipper takes settled records from here, in order, and removes what Postgres has.
 //!
-//! One thread writes (`writer`): whoever admits or settles puts an operation into memory and waits for an answer, so
-//! nobody on the async side ever waits for fjall's lock, its throttling or a disk. Operations that wait together are
-//! written together. A second thread (`sync`) runs `fdatasync` through a file of its own, so that writing goes on
-//! meanwhile: every 10 ms, or in strict mode at once, and then admissions and settlements are answered after it.
+//! Whoever admits or settles puts an operation into memory, and writes it there and then if nobody else writes and the
+//! disk is quick (`writer`): a copy into the kernel's memory costs less than waking a thread. Otherwise a thread writes,
+//! all that waits together, and nobody on the async side waits for fjall's lock, its throttling or a disk. Another
+//! thread (`sync`) runs `fdatasync` through a file of its own, so that writing goes on meanwhile: every 10 ms, or in
+//! strict mode at once, and then admissions and settlements are answered after it.
 
 mod folder;
 mod memory;
@@ -140,6 +141,7 @@ impl Journal {
             memory: Mutex::new(Memory::new(&found, folder::free_bytes(path))),
             work: Condvar::new(),
             dirty: Condvar::new(),
+            closed: Condvar::new(),
             store: RwLock::new(Some(store)),
             ships: watch::Sender::new(found.settled.len()),
         });
@@ -171,7 +173,7 @@ impl Journal {
     ///
     /// When the disk refuses, or the journal is closed.
     pub fn admit(&self, id: Uuid, record: &[u8]) -> impl Future<Output = Result<(), JournalError>> + Send + 'static {
-        let answer = self.shared.change(|memory| memory.admit(id, record));
+        let answer = self.shared.put(|memory| memory.admit(id, record));
         let undo = Undo { shared: Some(self.shared.clone()), id };
         async move {
             answer.await.unwrap_or(Err(JournalError::Closed))?;
@@ -184,7 +186,7 @@ impl Journal {
     /// fails: what the disk refuses stays in memory and is written later. Whoever shows the client a last byte waits
     /// for what this returns; a `Drop` need not.
     pub fn settle(&self, id: Uuid, record: &[u8]) -> Settled {
-        Settled(self.shared.change(|memory| memory.settle(id, record)))
+        Settled(self.shared.put(|memory| memory.settle(id, record)))
     }
 
     /// The oldest settled records, in order, with what names them here.

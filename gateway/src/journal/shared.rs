@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::memory::Memory;
 use super::store::Store;
-use super::{JournalSettings, SetAside};
+use super::{JournalSettings, SetAside, writer};
 
 /// See the module.
 pub(super) struct Shared {
@@ -19,6 +19,8 @@ pub(super) struct Shared {
     pub(super) work: Condvar,
     /// Tells the other thread that there is something to synchronise.
     pub(super) dirty: Condvar,
+    /// Tells it that the journal is closed.
+    pub(super) closed: Condvar,
     /// None while it is opened anew after a failure.
     pub(super) store: RwLock<Option<Store>>,
     /// How many records wait.
@@ -32,12 +34,31 @@ impl Shared {
 
     /// Changes what is in memory, and wakes who waits for that.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
+        let (changed, memory) = self.changed(change);
+        self.wake_writer(&memory);
+        changed
+    }
+
+    /// Changes what is in memory, and writes it if it can be written at once.
+    pub(super) fn put<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
+        let (changed, memory) = self.changed(change);
+        writer::write_here(self, memory);
+        changed
+    }
+
+    fn changed<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> (T, MutexGuard<'_, Memory>) {
         let mut memory = self.memory();
         let changed = change(&mut memory);
         let waiting = memory.waiting();
         self.ships.send_if_modified(|known| std::mem::replace(known, waiting) != waiting);
-        self.work.notify_one();
-        changed
+        (changed, memory)
+    }
+
+    /// Wakes the writing thread if there is something to do. Whoever writes does so at the end.
+    pub(super) fn wake_writer(&self, memory: &Memory) {
+        if !memory.idle() {
+            self.work.notify_one();
+        }
     }
 
     pub(super) fn read<T>(&self, read: impl FnOnce(&Store) -> anyhow::Result<T>) -> anyhow::Result<T> {

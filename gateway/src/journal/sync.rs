@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::folder::free_bytes;
-use super::memory::Memory;
+use super::memory::{Mark, Memory};
 use super::shared::Shared;
 use super::tail;
 
@@ -23,13 +23,8 @@ pub(super) fn run(shared: &Shared) {
     let mut newest = Newest(None);
     let mut looked = Instant::now();
     loop {
-        let began = Instant::now();
-        let idle = |memory: &mut Memory| (!memory.dirty() || memory.sync_failed) && !memory.is_closed();
-        let waited = shared.dirty.wait_timeout_while(shared.memory(), LOOK_EVERY, idle);
-        let memory = waited.unwrap_or_else(PoisonError::into_inner).0;
-        let (dirty, closed, mark) = (memory.dirty() && !memory.sync_failed, memory.is_closed(), memory.mark());
-        drop(memory);
-        if dirty {
+        let (mark, closed) = due(shared);
+        if let Some(mark) = mark {
             match newest.synchronise(shared) {
                 Ok(()) => shared.memory().synchronised(mark),
                 Err(error) => {
@@ -48,30 +43,37 @@ pub(super) fn run(shared: &Shared) {
             let free = free_bytes(&shared.records);
             shared.memory().free_bytes = free;
         }
-        if !shared.settings.strict {
-            let rest = EVERY.saturating_sub(began.elapsed());
-            drop(shared.dirty.wait_timeout_while(shared.memory(), rest, |memory| !memory.is_closed()));
-        }
     }
 }
 
-/// The newest write-ahead file. It stays open, because the kernel tells a file of a failed write only if it was open
-/// when that happened.
+/// Waits until something has to be synchronised, and for no longer than a while. The mark tells what that is; true when
+/// the journal is closed.
+fn due(shared: &Shared) -> (Option<Mark>, bool) {
+    let clean = |memory: &mut Memory| (memory.sync_failed || !memory.dirty()) && !memory.is_closed();
+    let waited = shared.dirty.wait_timeout_while(shared.memory(), LOOK_EVERY, clean);
+    let mut memory = waited.unwrap_or_else(PoisonError::into_inner).0;
+    if memory.dirty() && !shared.settings.strict {
+        let rest = EVERY.saturating_sub(memory.dirty_for());
+        let waited = shared.closed.wait_timeout_while(memory, rest, |memory| !memory.is_closed());
+        memory = waited.unwrap_or_else(PoisonError::into_inner).0;
+    }
+    ((memory.dirty() && !memory.sync_failed).then(|| memory.mark()), memory.is_closed())
+}
+
+/// The newest write-ahead file and its number. It stays open, because the kernel tells a file of a failed write only if it
+/// was open when that happened.
 struct Newest(Option<(u64, File)>);
 
 impl Newest {
     fn synchronise(&mut self, shared: &Shared) -> io::Result<()> {
-        let Some((number, path)) = tail::files(&shared.records)?.pop() else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
-        match &self.0 {
-            Some((known, file)) if *known == number => file.sync_data(),
-            _ => {
-                let file = File::open(path)?;
-                file.sync_data()?;
-                self.0 = Some((number, file));
-                Ok(())
-            }
+        if let Some((number, file)) = &self.0
+            // fjall counts its files up by one.
+            && !tail::file(&shared.records, number + 1).try_exists()?
+        {
+            return file.sync_data();
         }
+        let (number, path) = tail::files(&shared.records)?.pop().ok_or(io::ErrorKind::NotFound)?;
+        let (_, file) = self.0.insert((number, File::open(path)?));
+        file.sync_data()
     }
 }

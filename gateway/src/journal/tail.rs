@@ -26,6 +26,11 @@ pub(super) struct Cut {
     pub(super) removed: Vec<u8>,
 }
 
+/// The write-ahead file of this number.
+pub(super) fn file(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number}.jnl"))
+}
+
 /// The write-ahead files of this folder, oldest first.
 pub(super) fn files(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();

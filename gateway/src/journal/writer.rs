@@ -1,10 +1,14 @@
-//! The thread that writes. After a failure it opens the database anew and repeats what was not safely on disk: fjall
-//! takes nothing more once a write has failed, and may have written half of it.
+//! Who writes: the thread of whoever has just queued something, or a thread of its own that waits for the disk where
+//! nobody else should. One at a time, and whoever writes does so for all.
+//!
+//! After a failure the thread opens the database anew and repeats what was not safely on disk: fjall takes nothing more
+//! once a write has failed, and may have written half of it.
 
-use std::sync::PoisonError;
-use std::time::Duration;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::folder::{Folder, free_bytes};
+use super::memory::Memory;
 use super::shared::Shared;
 use super::store::{Operation, Store};
 use super::tail;
@@ -14,26 +18,27 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Below this no repair is tried: it would only fail again.
 const LEAST_FREE_TO_REPAIR: u64 = 1024 * 1024;
 
+/// Writes what waits, on this thread, if the disk has been quick of late and nobody else writes.
+pub(super) fn write_here(shared: &Shared, memory: MutexGuard<'_, Memory>) {
+    if shared.settings.strict || !memory.may_write_here() {
+        return shared.wake_writer(&memory);
+    }
+    let group = memory.unwritten();
+    let turn = Turn::take(shared, memory);
+    if let Err(error) = turn.write(&group) {
+        shared.memory().write_failed = Some(error);
+    }
+}
+
 /// Writes until the journal is closed and everything is written. The folder is this process's until then.
 pub(super) fn run(shared: &Shared, folder: Folder) {
     let mut last_try = false;
-    loop {
-        let (group, sync_failed) = next(shared);
-        let result = if sync_failed {
-            Err(anyhow::anyhow!("fdatasync failed"))
-        } else if group.is_empty() {
-            break;
-        } else {
-            shared.read(|store| store.write(&group))
-        };
-        match result {
-            Ok(()) => wrote(shared, group.len()),
-            Err(error) => {
-                if !repair(shared, &folder, &error) || last_try {
-                    break;
-                }
-                last_try = shared.memory().closing;
+    while let Some(result) = next(shared) {
+        if let Err(error) = result {
+            if !repair(shared, &folder, &error) || last_try {
+                break;
             }
+            last_try = shared.memory().closing;
         }
     }
     let lost = shared.memory().close();
@@ -43,29 +48,76 @@ pub(super) fn run(shared: &Shared, folder: Folder) {
     // Frees the files before the folder is given back.
     *shared.store.write().unwrap_or_else(PoisonError::into_inner) = None;
     shared.dirty.notify_one();
+    shared.closed.notify_one();
     drop(folder);
 }
 
-/// Waits for something to write; nothing when the journal closes.
-fn next(shared: &Shared) -> (Vec<Operation>, bool) {
+/// Waits for something to do, and does it. None when the journal closes and everything is done. After a failure nobody
+/// else writes until it is repaired.
+fn next(shared: &Shared) -> Option<anyhow::Result<()>> {
     let memory = shared.work.wait_while(shared.memory(), |memory| memory.idle());
-    let memory = memory.unwrap_or_else(PoisonError::into_inner);
-    (memory.unwritten(), memory.sync_failed)
+    let mut memory = memory.unwrap_or_else(PoisonError::into_inner);
+    let failed = memory.sync_failed.then(|| anyhow::anyhow!("fdatasync failed")).or(memory.write_failed.take());
+    if let Some(error) = failed {
+        memory.failed();
+        return Some(Err(error));
+    }
+    let (group, flush_due) = (memory.unwritten(), memory.flush_due);
+    if group.is_empty() && !flush_due {
+        return None;
+    }
+    let turn = Turn::take(shared, memory);
+    let done = if flush_due { turn.flush() } else { Ok(()) }.and_then(|()| turn.write(&group));
+    if done.is_err() {
+        shared.memory().failed();
+    }
+    Some(done)
 }
 
-fn wrote(shared: &Shared, count: usize) {
-    let mut memory = shared.memory();
-    let first = !memory.dirty();
-    memory.wrote(count, shared.settings.strict);
-    if first {
-        shared.dirty.notify_one();
+/// The right to write.
+struct Turn<'a> {
+    shared: &'a Shared,
+}
+
+impl<'a> Turn<'a> {
+    fn take(shared: &'a Shared, mut memory: MutexGuard<'_, Memory>) -> Self {
+        memory.writing = true;
+        Self { shared }
+    }
+
+    /// Writes these operations, which are the next.
+    fn write(&self, group: &[Operation]) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let flush_due = self.shared.read(|store| store.write(group))?;
+        let mut memory = self.shared.memory();
+        memory.took(began.elapsed(), flush_due);
+        let first = !memory.dirty();
+        memory.wrote(group.len(), self.shared.settings.strict);
+        if first {
+            self.shared.dirty.notify_one();
+        }
+        Ok(())
+    }
+
+    /// fjall's own thread goes on with it, and has the lock that writers need meanwhile.
+    fn flush(&self) -> anyhow::Result<()> {
+        self.shared.read(Store::flush)?;
+        self.shared.memory().flushed();
+        Ok(())
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut memory = self.shared.memory();
+        memory.writing = false;
+        self.shared.wake_writer(&memory);
     }
 }
 
 /// Tries until the database is open again; not so when the journal closes meanwhile and the one try then fails.
 fn repair(shared: &Shared, folder: &Folder, error: &anyhow::Error) -> bool {
     tracing::error!("the journal cannot be written, nothing is admitted until it can: {error:#}");
-    shared.memory().failed();
     let mut pause = FIRST_PAUSE;
     loop {
         let waited = shared.work.wait_timeout_while(shared.memory(), pause, |memory| !memory.closing);

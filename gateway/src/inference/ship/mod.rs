@@ -8,12 +8,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use sqlx::PgPool;
-use sqlx::types::Json;
+use openapi::units::Nanocredits;
+use serde::Deserialize;
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::record::RequestRecord;
 use crate::admission::{Spent, lease};
 use crate::journal::Journal;
 use crate::ledger::settle::{self, Due};
@@ -24,7 +25,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(250);
 /// A database that takes longer for a batch is away.
 const WITHIN: Duration = Duration::from_secs(20);
 /// Small batches cost more, here and in the database, than they are worth to anybody.
-const GATHER: Duration = Duration::from_millis(200);
+const GATHER: Duration = Duration::from_millis(500);
 
 /// Ships until `stop` is given and nothing waits any more.
 pub async fn ship(journal: Journal, database: PgPool, replica: Uuid, stop: CancellationToken) {
@@ -66,23 +67,23 @@ async fn ship_batch(
     replica: Uuid,
     batch: &[(u64, Vec<u8>)],
 ) -> Result<(), sqlx::Error> {
-    let records = read(journal, batch).await;
-    match write(database, replica, &records).await {
+    let settled = read(journal, batch).await;
+    match write(database, replica, &settled).await {
         Ok(()) => {}
-        Err(error) if is_about_the_data(&error) && records.len() > 1 => {
+        Err(error) if is_about_the_data(&error) && settled.len() > 1 => {
             // One of them can't be written: let the others through.
-            for record in &records {
-                write_or_set_aside(journal, database, replica, record).await?;
+            for one in &settled {
+                write_or_set_aside(journal, database, replica, one).await?;
             }
         }
         Err(error) if is_about_the_data(&error) => {
-            for record in &records {
-                journal.set_aside(record.0, &error.to_string()).await;
+            for one in &settled {
+                journal.set_aside(one.sequence, &error.to_string()).await;
             }
         }
         Err(error) => return Err(error),
     }
-    let shipped: Vec<u64> = records.iter().map(|(sequence, _)| *sequence).collect();
+    let shipped: Vec<u64> = settled.iter().map(|one| one.sequence).collect();
     journal.remove(&shipped);
     Ok(())
 }
@@ -91,26 +92,67 @@ async fn write_or_set_aside(
     journal: &Journal,
     database: &PgPool,
     replica: Uuid,
-    record: &(u64, RequestRecord),
+    one: &Settled<'_>,
 ) -> Result<(), sqlx::Error> {
-    match write(database, replica, std::slice::from_ref(record)).await {
+    match write(database, replica, std::slice::from_ref(one)).await {
         Err(error) if is_about_the_data(&error) => {
-            journal.set_aside(record.0, &error.to_string()).await;
+            journal.set_aside(one.sequence, &error.to_string()).await;
             Ok(())
         }
         other => other,
     }
 }
 
-async fn read(journal: &Journal, batch: &[(u64, Vec<u8>)]) -> Vec<(u64, RequestRecord)> {
-    let mut records = Vec::with_capacity(batch.len());
+/// A settled record: as it stands in the journal, which is what the tables get, and what the ledger needs of it.
+struct Settled<'a> {
+    sequence: u64,
+    json: &'a str,
+    owed: Owed,
+}
+
+/// What a request owes and to whom, and what it has used of leased limits.
+#[derive(Deserialize)]
+struct Owed {
+    id: Uuid,
+    account_id: Uuid,
+    node_id: Option<Uuid>,
+    authors: Vec<String>,
+    nanocredits: Nanocredits,
+    #[serde(with = "time::serde::rfc3339")]
+    started_at: OffsetDateTime,
+    spent: Vec<Spent>,
+}
+
+impl Owed {
+    /// None unless a node served it.
+    fn due(&self) -> Option<Due<'_>> {
+        Some(Due {
+            request: self.id,
+            account: self.account_id,
+            node: self.node_id?,
+            authors: &self.authors,
+            cost: self.nanocredits,
+            at: self.started_at,
+        })
+    }
+}
+
+impl<'a> Settled<'a> {
+    fn read(sequence: u64, bytes: &'a [u8]) -> anyhow::Result<Self> {
+        let json = std::str::from_utf8(bytes)?;
+        Ok(Self { sequence, json, owed: serde_json::from_str(json)? })
+    }
+}
+
+async fn read<'a>(journal: &Journal, batch: &'a [(u64, Vec<u8>)]) -> Vec<Settled<'a>> {
+    let mut settled = Vec::with_capacity(batch.len());
     for (sequence, bytes) in batch {
-        match serde_json::from_slice(bytes) {
-            Ok(record) => records.push((*sequence, record)),
+        match Settled::read(*sequence, bytes) {
+            Ok(one) => settled.push(one),
             Err(error) => journal.set_aside(*sequence, &error.to_string()).await,
         }
     }
-    records
+    settled
 }
 
 /// True when the database refuses what is written, rather than being away, busy or read-only: classes 22 (data) and 23
@@ -120,79 +162,58 @@ fn is_about_the_data(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }
 
-async fn write(database: &PgPool, replica: Uuid, records: &[(u64, RequestRecord)]) -> Result<(), sqlx::Error> {
-    let records: Vec<&RequestRecord> = records.iter().map(|(_, record)| record).collect();
-    tokio::time::timeout(WITHIN, write_all(database, replica, &records)).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+async fn write(database: &PgPool, replica: Uuid, settled: &[Settled<'_>]) -> Result<(), sqlx::Error> {
+    tokio::time::timeout(WITHIN, write_all(database, replica, settled)).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
-async fn write_all(database: &PgPool, replica: Uuid, records: &[&RequestRecord]) -> Result<(), sqlx::Error> {
+async fn write_all(database: &PgPool, replica: Uuid, settled: &[Settled<'_>]) -> Result<(), sqlx::Error> {
     let mut transaction = database.begin().await?;
-    let new: HashSet<Uuid> = insert_requests(&mut transaction, replica, records).await?.into_iter().collect();
-    let records: Vec<&RequestRecord> =
-        records.iter().filter(|record| new.contains(&record.request.id)).copied().collect();
-    insert_attempts(&mut transaction, &records).await?;
-    let dues: Vec<Due<'_>> = records.iter().filter_map(|record| due(record)).collect();
+    let new: HashSet<Uuid> = insert(&mut transaction, replica, settled).await?.into_iter().collect();
+    let new: Vec<&Owed> = settled.iter().map(|one| &one.owed).filter(|owed| new.contains(&owed.id)).collect();
+    let dues: Vec<Due<'_>> = new.iter().filter_map(|owed| owed.due()).collect();
     settle::settle(&mut transaction, replica, &dues).await?;
-    let spent: Vec<Spent> = records.iter().flat_map(|record| record.spent.iter().cloned()).collect();
+    let spent: Vec<Spent> = new.iter().flat_map(|owed| owed.spent.iter().cloned()).collect();
     lease::spend(&mut transaction, replica, &spent).await?;
     transaction.commit().await
 }
 
-/// What a request owes, if a node served it.
-fn due(record: &RequestRecord) -> Option<Due<'_>> {
-    Some(Due {
-        request: record.request.id,
-        account: record.request.account_id,
-        node: record.node_id?,
-        authors: &record.authors,
-        cost: record.nanocredits,
-        at: record.request.started_at,
-    })
-}
-
-/// Returns the ids of those that were not there yet.
-async fn insert_requests(
-    connection: &mut sqlx::PgConnection,
+/// Writes the rows of requests and of their attempts. Returns the ids of those that were not there yet.
+async fn insert(
+    connection: &mut PgConnection,
     replica: Uuid,
-    records: &[&RequestRecord],
+    settled: &[Settled<'_>],
 ) -> Result<Vec<Uuid>, sqlx::Error> {
+    let records: Vec<&str> = settled.iter().map(|one| one.json).collect();
     sqlx::query_scalar!(
-        "insert into requests (id, account_id, user_id, key_id, endpoint, model, streamed, outcome, status, node_id,
-            prompt_tokens, cached_tokens, completion_tokens, nanocredits, price_version, microjoules, low_microjoules,
-            high_microjoules, energy_tier, energy_boundary, energy_method, replica_id, started_at,
-            first_byte_microseconds, duration_microseconds)
-         select id, account_id, user_id, key_id, endpoint, model, streamed, outcome, status, node_id,
-            prompt_tokens, cached_tokens, completion_tokens, nanocredits, price_version, microjoules, low_microjoules,
-            high_microjoules, energy_tier, energy_boundary, energy_method, $2, started_at,
-            first_byte_microseconds, duration_microseconds
-         from jsonb_to_recordset($1) as r (id uuid, account_id uuid, user_id uuid, key_id uuid, endpoint text, model text,
-            streamed boolean, outcome text, status smallint, node_id uuid, prompt_tokens bigint, cached_tokens bigint,
-            completion_tokens bigint, nanocredits bigint, price_version bigint, microjoules bigint,
-            low_microjoules bigint, high_microjoules bigint, energy_tier text, energy_boundary text, energy_method text,
-            started_at timestamptz, first_byte_microseconds bigint, duration_microseconds bigint)
-         on conflict (id) do nothing returning id",
-        Json(records) as _,
+        r#"with given as materialized (
+            select * from jsonb_to_recordset($1::text::jsonb) as r (id uuid, account_id uuid, user_id uuid, key_id uuid,
+                endpoint text, model text, streamed boolean, outcome text, status smallint, node_id uuid,
+                prompt_tokens bigint, cached_tokens bigint, completion_tokens bigint, nanocredits bigint,
+                price_version bigint, microjoules bigint, low_microjoules bigint, high_microjoules bigint,
+                energy_tier text, energy_boundary text, energy_method text, started_at timestamptz,
+                first_byte_microseconds bigint, duration_microseconds bigint, attempts jsonb)),
+         written as (
+            insert into requests (id, account_id, user_id, key_id, endpoint, model, streamed, outcome, status, node_id,
+                prompt_tokens, cached_tokens, completion_tokens, nanocredits, price_version, microjoules,
+                low_microjoules, high_microjoules, energy_tier, energy_boundary, energy_method, replica_id, started_at,
+                first_byte_microseconds, duration_microseconds)
+            select id, account_id, user_id, key_id, endpoint, model, streamed, outcome, status, node_id,
+                prompt_tokens, cached_tokens, completion_tokens, nanocredits, price_version, microjoules,
+                low_microjoules, high_microjoules, energy_tier, energy_boundary, energy_method, $2, started_at,
+                first_byte_microseconds, duration_microseconds
+            from given on conflict (id) do nothing returning id),
+         tried as (
+            insert into attempts (request_id, attempt, node_id, outcome, prompt_tokens, completion_tokens,
+                overclaimed_tokens, microjoules, duration_microseconds)
+            select a.* from given join written using (id), jsonb_to_recordset(given.attempts) as a (request_id uuid,
+                attempt integer, node_id uuid, outcome text, prompt_tokens bigint, completion_tokens bigint,
+                overclaimed_tokens bigint, microjoules bigint, duration_microseconds bigint))
+         select id as "id!" from written"#,
+        format!("[{}]", records.join(",")),
         replica
     )
     .fetch_all(connection)
     .await
-}
-
-async fn insert_attempts(connection: &mut sqlx::PgConnection, records: &[&RequestRecord]) -> Result<(), sqlx::Error> {
-    let attempts: Vec<_> = records.iter().flat_map(|record| &record.attempts).collect();
-    sqlx::query!(
-        "insert into attempts (request_id, attempt, node_id, outcome, prompt_tokens, completion_tokens,
-            overclaimed_tokens, microjoules, duration_microseconds)
-         select request_id, attempt, node_id, outcome, prompt_tokens, completion_tokens,
-            overclaimed_tokens, microjoules, duration_microseconds
-         from jsonb_to_recordset($1) as a (request_id uuid, attempt integer, node_id uuid, outcome text,
-            prompt_tokens bigint, completion_tokens bigint, overclaimed_tokens bigint, microjoules bigint,
-            duration_microseconds bigint)",
-        Json(attempts) as _
-    )
-    .execute(connection)
-    .await
-    .map(drop)
 }
 
 #[cfg(test)]

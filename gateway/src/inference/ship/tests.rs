@@ -1,12 +1,12 @@
 //! Batches in a real database: rows, ledger and leases, once each.
 
-use openapi::units::{Microjoules, Microseconds, Nanocredits};
+use openapi::units::{Microjoules, Microseconds};
 use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::*;
-use crate::inference::record::{AttemptRecord, OpenRequest, Outcome};
+use crate::inference::record::{AttemptRecord, OpenRequest, Outcome, RequestRecord};
 use crate::ledger::tests::customer;
 
 /// An account with credit, a node of somebody else's, and a replica that has leased part of the credit.
@@ -75,8 +75,9 @@ impl World {
     }
 
     async fn write(&self, records: &[RequestRecord]) -> Result<(), sqlx::Error> {
-        let records: Vec<&RequestRecord> = records.iter().collect();
-        write_all(&self.database, self.replica, &records).await
+        let records: Vec<Vec<u8>> = records.iter().map(RequestRecord::to_bytes).collect();
+        let settled: Vec<Settled<'_>> = records.iter().map(|record| Settled::read(0, record).unwrap()).collect();
+        write_all(&self.database, self.replica, &settled).await
     }
 
     async fn balance(&self, account: &str) -> i64 {
