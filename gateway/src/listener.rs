@@ -1,11 +1,13 @@
 //! The public listener: whoever calls the gateway comes in here.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::Request;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::{Service, service_fn};
+use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -39,9 +41,19 @@ pub(crate) async fn accept(app: &App, listener: TcpListener, delay: Duration) ->
             accepted = socket::accept(&listener) => accepted,
         };
         let routes = TowerToHyperService::new(Router::clone(&router));
+        let stop = app.stop.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            routes.call(request)
+            let (is_http1, stop) = (request.version() <= Version::HTTP_11, stop.clone());
+            let answer = routes.call(request);
+            async move {
+                let mut answer = answer.await?;
+                if is_http1 && stop.is_cancelled() {
+                    // Whoever keeps connections takes another one, before this one closes under its next request.
+                    answer.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let connection = connections.watch(connection);

@@ -46,6 +46,23 @@ async fn sigterm_lets_eight_streams_end_and_writes_their_rows() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_is_about_to_stop_serves_and_lets_go_of_its_connections() {
+    let gateway = Gateway::start_with(Database::create().await, &[("COMMONWATT_STOP_DELAY_SECONDS", "3")]).await;
+    let _node = ScriptedNode::join(&gateway, Behaviour::Answers { pieces: 3, every_ms: 1 }).await;
+    let body = conversation(json!({"stream": true}));
+    assert!(!gateway.chat(&body).await.headers().contains_key("connection"), "connections are kept");
+    gateway.terminate();
+    eventually("it says that it will stop", Duration::from_secs(3), || async {
+        let ready = gateway.client.get(gateway.url("/readyz")).send().await.ok()?;
+        (ready.status() == 503).then_some(())
+    })
+    .await;
+    let answer = gateway.chat(&body).await;
+    assert_eq!(answer.headers().get("connection").map(|value| value.as_bytes()), Some(&b"close"[..]));
+    assert!(answer.text().await.unwrap().ends_with("data: [DONE]\n\n"));
+}
+
+#[tokio::test]
 async fn a_node_told_to_stop_ends_its_answer_and_says_goodbye() {
     let gateway = Gateway::start().await;
     let mut node = Node::join(&gateway, &[]).await;

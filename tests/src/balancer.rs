@@ -14,7 +14,7 @@ use crate::Gateway;
 
 /// How often it asks.
 const EVERY: Duration = Duration::from_millis(100);
-/// Later than this is not ready.
+/// An answer that takes longer says nothing: a busy machine is no reason to turn everybody away.
 const WITHIN: Duration = Duration::from_secs(1);
 
 /// A running balancer; ends when dropped.
@@ -45,8 +45,9 @@ impl Balancer {
 async fn watch(replica: String, ready: Arc<Mutex<Vec<String>>>, client: reqwest::Client) {
     loop {
         let answer = client.get(format!("http://{replica}/readyz")).timeout(WITHIN).send().await;
+        let is_slow = answer.as_ref().is_err_and(reqwest::Error::is_timeout);
         let is_ready = answer.is_ok_and(|answer| answer.status().is_success());
-        {
+        if !is_slow {
             let mut ready = ready.lock().unwrap();
             ready.retain(|other| *other != replica);
             if is_ready {

@@ -78,20 +78,22 @@ impl Claims {
         Self { database, replica }
     }
 
-    /// True when the answer is now the caller's to compute: nobody had asked, or what stood there has expired, or its run
-    /// is dead. A run that died before its record was written was never billed; if the record was written, or the run
-    /// lives on and was only cut off from the database, both are billed.
-    pub(super) async fn claim(&self, ask: &Ask) -> Result<bool, sqlx::Error> {
-        let claimed = sqlx::query_scalar!(
-            "insert into idempotent_requests as old (account_id, key_hash, fingerprint, request_id, replica_id, state)
-             values ($1, $2, $3, $4, $5, 'running')
+    /// The request in whose name the answer is billed, when it is now the caller's to compute: nobody had asked, or what
+    /// stood there has expired, or its run is dead. Then it is the dead run's: that may have been settled before it fell
+    /// silent, or live on and only be cut off from the database, and one of them is to be paid.
+    pub(super) async fn claim(&self, ask: &Ask) -> Result<Option<Uuid>, sqlx::Error> {
+        sqlx::query_scalar!(
+            "insert into idempotent_requests as old
+                 (account_id, key_hash, fingerprint, request_id, billed_as, replica_id, state)
+             values ($1, $2, $3, $4, $4, $5, 'running')
              on conflict (account_id, key_hash) do update
              set fingerprint = excluded.fingerprint, request_id = excluded.request_id, replica_id = excluded.replica_id,
+                 billed_as = case when old.expires_at <= now() then excluded.billed_as else old.billed_as end,
                  state = excluded.state, status = null, headers = null, answer = null,
                  created_at = excluded.created_at, alive_at = excluded.alive_at, expires_at = excluded.expires_at
              where old.expires_at <= now() or (old.state = 'running' and old.fingerprint = excluded.fingerprint
                  and old.alive_at < now() - interval '10 seconds')
-             returning request_id",
+             returning billed_as",
             ask.account,
             ask.key_hash.as_slice(),
             ask.fingerprint.as_slice(),
@@ -99,8 +101,7 @@ impl Claims {
             self.replica
         )
         .fetch_optional(&self.database)
-        .await?;
-        Ok(claimed.is_some())
+        .await
     }
 
     /// What stands under the key of a request.
@@ -234,11 +235,12 @@ pub(super) mod tests {
         let (account, claims) = (account(&database).await, Claims::new(database.clone(), Uuid::now_v7()));
         let (first, second) = (ask(account, "k", "{}"), ask(account, "k", "{}"));
         let tries = futures_util::future::join_all((0..8).map(|_| claims.claim(&first))).await;
-        assert_eq!(tries.iter().filter(|claimed| *claimed.as_ref().unwrap()).count(), 1);
-        assert!(!claims.claim(&second).await.unwrap());
+        let claimed: Vec<Uuid> = tries.into_iter().filter_map(Result::unwrap).collect();
+        assert_eq!(claimed, [first.request]);
+        assert!(claims.claim(&second).await.unwrap().is_none());
         assert_eq!(claims.look(&second).await.unwrap(), Found::Running);
         claims.end(&first, &End::Kept(kept())).await.unwrap();
-        assert!(!claims.claim(&second).await.unwrap());
+        assert!(claims.claim(&second).await.unwrap().is_none());
         assert_eq!(claims.look(&second).await.unwrap(), Found::Kept(kept()));
         let headers = HeaderMap::from(kept().headers);
         assert_eq!(headers["content-type"], "text/plain");
@@ -248,38 +250,38 @@ pub(super) mod tests {
     async fn another_request_or_account_under_the_same_key_gets_nothing_of_it(database: PgPool) {
         let (mine, claims) = (account(&database).await, Claims::new(database.clone(), Uuid::now_v7()));
         let (first, other) = (ask(mine, "k", "{}"), ask(mine, "k", "{ }"));
-        assert!(claims.claim(&first).await.unwrap());
+        assert!(claims.claim(&first).await.unwrap().is_some());
         pass(&database, 11).await;
-        assert!(!claims.claim(&other).await.unwrap(), "not even when the first is dead");
+        assert!(claims.claim(&other).await.unwrap().is_none(), "not even when the first is dead");
         assert_eq!(claims.look(&other).await.unwrap(), Found::Another);
         claims.end(&first, &End::TooLong).await.unwrap();
         assert_eq!(claims.look(&first).await.unwrap(), Found::TooLong);
         assert_eq!(claims.look(&other).await.unwrap(), Found::Another);
         let theirs = ask(account(&database).await, "k", "{}");
-        assert!(claims.claim(&theirs).await.unwrap());
+        assert!(claims.claim(&theirs).await.unwrap().is_some());
     }
 
     #[sqlx::test(migrator = "crate::MIGRATOR")]
     async fn a_failure_frees_the_key_for_any_request(database: PgPool) {
         let (account, claims) = (account(&database).await, Claims::new(database.clone(), Uuid::now_v7()));
         let first = ask(account, "k", "{}");
-        assert!(claims.claim(&first).await.unwrap());
+        assert!(claims.claim(&first).await.unwrap().is_some());
         claims.end(&first, &End::Freed).await.unwrap();
         assert_eq!(claims.look(&first).await.unwrap(), Found::Nothing);
-        assert!(claims.claim(&ask(account, "k", "{ }")).await.unwrap());
+        assert!(claims.claim(&ask(account, "k", "{ }")).await.unwrap().is_some());
     }
 
     #[sqlx::test(migrator = "crate::MIGRATOR")]
     async fn a_silent_run_is_taken_over_and_can_then_change_nothing(database: PgPool) {
         let (account, claims) = (account(&database).await, Claims::new(database.clone(), Uuid::now_v7()));
         let (dead, heir) = (ask(account, "k", "{}"), ask(account, "k", "{}"));
-        assert!(claims.claim(&dead).await.unwrap());
+        assert!(claims.claim(&dead).await.unwrap().is_some());
         pass(&database, 11).await;
         assert!(claims.renew(&dead).await.unwrap());
-        assert!(!claims.claim(&heir).await.unwrap(), "it has just said that it lives");
+        assert!(claims.claim(&heir).await.unwrap().is_none(), "it has just said that it lives");
         pass(&database, 11).await;
         assert_eq!(claims.look(&heir).await.unwrap(), Found::Nothing);
-        assert!(claims.claim(&heir).await.unwrap());
+        assert_eq!(claims.claim(&heir).await.unwrap(), Some(dead.request), "billed in the name of the first");
         assert!(!claims.renew(&dead).await.unwrap());
         claims.end(&dead, &End::TooLong).await.unwrap();
         claims.end(&dead, &End::Freed).await.unwrap();
@@ -293,14 +295,14 @@ pub(super) mod tests {
     async fn after_a_day_a_key_is_free_and_swept(database: PgPool) {
         let (account, claims) = (account(&database).await, Claims::new(database.clone(), Uuid::now_v7()));
         let (first, other) = (ask(account, "k", "{}"), ask(account, "k", "{ }"));
-        assert!(claims.claim(&first).await.unwrap());
+        assert!(claims.claim(&first).await.unwrap().is_some());
         claims.end(&first, &End::Kept(kept())).await.unwrap();
         pass(&database, 24 * 3600 - 60).await;
         assert_eq!(claims.sweep().await.unwrap(), 0);
-        assert!(!claims.claim(&other).await.unwrap());
+        assert!(claims.claim(&other).await.unwrap().is_none());
         pass(&database, 61).await;
         assert_eq!(claims.look(&first).await.unwrap(), Found::Nothing);
-        assert!(claims.claim(&other).await.unwrap());
+        assert!(claims.claim(&other).await.unwrap().is_some());
         assert_eq!(claims.look(&other).await.unwrap(), Found::Running);
         pass(&database, 24 * 3600 + 1).await;
         assert_eq!(claims.sweep().await.unwrap(), 1);

@@ -8,6 +8,7 @@ use axum::response::Response;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use openapi::error::ApiError;
+use uuid::Uuid;
 
 use super::ask::Ask;
 use super::claims::{Claims, End, Found, Kept};
@@ -34,16 +35,14 @@ pub(super) struct Leader {
     pub(super) seat: Seat,
 }
 
-/// Leads until the answer is recorded and kept, or has failed.
-pub(super) async fn lead(
-    claims: Claims,
-    ask: Ask,
-    leader: Leader,
-    compute: impl Future<Output = Result<Response, Failure>> + Send,
-) {
+/// Leads until the answer is recorded and kept, or has failed. `compute` is told in whose name to bill.
+pub(super) async fn lead<C>(claims: Claims, ask: Ask, leader: Leader, compute: impl FnOnce(Uuid) -> C + Send)
+where
+    C: Future<Output = Result<Response, Failure>> + Send,
+{
     match find(&claims, &ask, &leader.recording).await {
-        Ok(None) => run(&claims, &ask, leader, compute).await,
-        Ok(Some((head, answer))) => {
+        Ok(Answer::Unknown { billed_as }) => run(&claims, &ask, leader, compute(billed_as)).await,
+        Ok(Answer::Kept(head, answer)) => {
             leader.recording.open(head);
             leader.recording.add(&answer);
             leader.recording.end(Ok(()));
@@ -56,20 +55,32 @@ pub(super) async fn lead(
     }
 }
 
-/// The answer that is kept, once whoever computes it is ready; `None` when it is to be computed here.
-async fn find(claims: &Claims, ask: &Ask, recording: &Recording) -> Result<Option<(Head, Bytes)>, Failure> {
-    if claims.claim(ask).await? {
-        return Ok(None);
+enum Answer {
+    Kept(Head, Bytes),
+    /// It is to be computed here.
+    Unknown {
+        billed_as: Uuid,
+    },
+}
+
+/// The answer that is kept, once whoever computes it is ready.
+async fn find(claims: &Claims, ask: &Ask, recording: &Recording) -> Result<Answer, Failure> {
+    if let Some(billed_as) = claims.claim(ask).await? {
+        return Ok(Answer::Unknown { billed_as });
     }
     let (begun, mut pause) = (Instant::now(), PAUSES.0);
     loop {
         match claims.look(ask).await? {
-            Found::Nothing if claims.claim(ask).await? => return Ok(None),
-            Found::Kept(kept) => return Ok(Some(open(ask, kept)?)),
+            Found::Nothing => {
+                if let Some(billed_as) = claims.claim(ask).await? {
+                    return Ok(Answer::Unknown { billed_as });
+                }
+            }
+            Found::Kept(kept) => return open(ask, kept),
             Found::TooLong => return Err(too_long().into()),
             Found::Another => return Err(conflict().into()),
             Found::Running if begun.elapsed() > WAIT_LIMIT => return Err(in_progress().into()),
-            Found::Nothing | Found::Running => {}
+            Found::Running => {}
         }
         tokio::select! {
             () = recording.left_alone() => return Err(in_progress().into()),
@@ -78,13 +89,13 @@ async fn find(claims: &Claims, ask: &Ask, recording: &Recording) -> Result<Optio
     }
 }
 
-fn open(ask: &Ask, kept: Kept) -> Result<(Head, Bytes), ApiError> {
+fn open(ask: &Ask, kept: Kept) -> Result<Answer, Failure> {
     let answer = ask.open(&kept.sealed).map_err(|_| {
         tracing::error!(request = %ask.request, "a kept answer is damaged");
         ApiError::internal()
     })?;
     let status = StatusCode::from_u16(kept.status).map_err(|_| ApiError::internal())?;
-    Ok((Head { status, headers: kept.headers.into(), kept: true }, answer.into()))
+    Ok(Answer::Kept(Head { status, headers: kept.headers.into(), kept: true }, answer.into()))
 }
 
 /// Computes the answer, while others are told that the run lives, and writes what became of it.

@@ -28,7 +28,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::Failure;
-use crate::inference::{self, Endpoint};
+use crate::inference::{self, Endpoint, Named};
 use ask::Ask;
 pub use ask::Submission;
 use claims::Claims;
@@ -48,16 +48,16 @@ pub async fn serve(
     body: Bytes,
 ) -> Result<Response, Failure> {
     let Submission { id, key } = submission;
-    let Some(key) = key else { return inference::serve(app, caller, id, endpoint, body).await };
+    let Some(key) = key else { return inference::serve(app, caller, Named::of(id), endpoint, body).await };
     let ask = Ask::new(&app.secrets, (caller.key.account, id), &key, &body);
     // Whoever reads along does so with a key of their own.
     let watch = caller.watch();
     let revoked = async move { watch.revoked().cancelled().await };
-    let compute = {
-        let app = app.clone();
-        async move { inference::serve(&app, caller, id, endpoint, body).await }
-    };
-    app.idempotency.once(ask, compute, revoked).await
+    let app = app.clone();
+    let idempotency = app.idempotency.clone();
+    let compute =
+        move |billed_as| async move { inference::serve(&app, caller, Named { id, billed_as }, endpoint, body).await };
+    idempotency.once(ask, compute, revoked).await
 }
 
 /// The answers that are being found or computed under a key on this gateway.
@@ -78,7 +78,12 @@ impl Idempotency {
 
     /// Answers with what `compute` gives, or gave. Once begun it runs to its end, also when its client leaves: that client
     /// has said that it will come back. The reply ends when `revoked` does.
-    async fn once<C, R>(&self, ask: Ask, compute: C, revoked: R) -> Result<Response, Failure>
+    async fn once<C, R>(
+        &self,
+        ask: Ask,
+        compute: impl FnOnce(Uuid) -> C + Send + 'static,
+        revoked: R,
+    ) -> Result<Response, Failure>
     where
         C: Future<Output = Result<Response, Failure>> + Send + 'static,
         R: Future<Output = ()> + Send + 'static,

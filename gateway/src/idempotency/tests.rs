@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
@@ -18,14 +19,14 @@ use super::*;
 const EVENT: &str = "data: {\"text\":\"one\"}\n\n";
 const DONE: &str = "data: [DONE]\n\n";
 
+type Answer = BoxFuture<'static, Result<Response, Failure>>;
+
 /// A node that answers with what is sent to it, and counts how often it is asked.
 #[derive(Clone, Default)]
 struct Node(Arc<AtomicUsize>);
 
 impl Node {
-    fn streams(
-        &self,
-    ) -> (mpsc::UnboundedSender<&'static str>, impl Future<Output = Result<Response, Failure>> + use<>) {
+    fn streams(&self) -> (mpsc::UnboundedSender<&'static str>, impl FnOnce(Uuid) -> Answer + use<>) {
         let (send, receive) = mpsc::unbounded_channel();
         let asked = Arc::clone(&self.0);
         let answer = async move {
@@ -36,18 +37,16 @@ impl Node {
             let headers = [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), (header::SERVER, "node-1")];
             Ok((headers, Body::from_stream(events)).into_response())
         };
-        (send, answer)
+        (send, move |_| answer.boxed())
     }
 
-    fn answers(
-        &self,
-        answer: Result<&'static str, ApiError>,
-    ) -> impl Future<Output = Result<Response, Failure>> + use<> {
+    fn answers(&self, answer: Result<&'static str, ApiError>) -> impl FnOnce(Uuid) -> Answer + use<> {
         let asked = Arc::clone(&self.0);
-        async move {
+        let answer = async move {
             asked.fetch_add(1, Ordering::SeqCst);
             Ok(([(header::CONTENT_TYPE, "application/json")], answer?).into_response())
-        }
+        };
+        move |_| answer.boxed()
     }
 
     fn asked(&self) -> usize {
@@ -133,9 +132,14 @@ async fn a_client_that_leaves_before_the_answer_begins_finds_it_later(database: 
 #[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn who_waits_for_a_gateway_that_dies_computes_the_answer(database: PgPool) {
     let (account, node, gateway) = (account(&database).await, Node::default(), gateway(&database));
-    assert!(Claims::new(database.clone(), Uuid::now_v7()).claim(&ask(account, "k", "{}")).await.unwrap());
-    let waits = gateway.once(ask(account, "k", "{}"), node.answers(Ok("1")), pending());
-    let (reply, ()) = tokio::join!(waits, pass(&database, 11));
+    let dead = ask(account, "k", "{}");
+    assert!(Claims::new(database.clone(), Uuid::now_v7()).claim(&dead).await.unwrap().is_some());
+    let (answers, first) = (node.answers(Ok("1")), dead.request);
+    let compute = move |billed_as| {
+        assert_eq!(billed_as, first, "in its name, since it may have been billed");
+        answers(billed_as)
+    };
+    let (reply, ()) = tokio::join!(gateway.once(ask(account, "k", "{}"), compute, pending()), pass(&database, 11));
     let (_, _, is_replay, body) = read(reply.unwrap()).await;
     assert_eq!((is_replay, body, node.asked()), (false, "1".into(), 1));
 }
@@ -160,9 +164,9 @@ async fn a_failure_is_told_to_all_who_wait_and_the_next_try_runs_anew(database: 
     let (account, node, gateway) = (account(&database).await, Node::default(), gateway(&database));
     let (tell, told) = tokio::sync::oneshot::channel::<()>();
     let fails = node.answers(Err(ApiError::overloaded("busy", 1)));
-    let waits = async move {
+    let waits = |id| async move {
         told.await.unwrap();
-        fails.await
+        fails(id).await
     };
     let first = gateway.once(ask(account, "k", "{}"), waits, pending());
     let second = gateway.once(ask(account, "k", "{}"), node.answers(Ok("never")), pending());

@@ -48,11 +48,32 @@ const MOST_ATTEMPTS: usize = 3;
 /// A node that asks for more than so many times the best offer gets no work, and makes nobody's hold dearer.
 const DEAREST: u64 = 2;
 
+/// A request's own id, and that of the request in whose name it is billed: another one when it is computed again under an
+/// `Idempotency-Key`.
+#[derive(Clone, Copy, Debug)]
+pub struct Named {
+    pub id: Uuid,
+    pub billed_as: Uuid,
+}
+
+impl Named {
+    /// A request that is billed in its own name.
+    pub fn of(id: Uuid) -> Self {
+        Self { id, billed_as: id }
+    }
+}
+
 /// Serves one request. Each step takes what the step before it gave; whatever happens, the meter settles it.
 ///
 /// # Errors
 /// What the client has to know, in OpenAI's shape.
-pub async fn serve(app: &App, caller: Caller, id: Uuid, endpoint: Endpoint, body: Bytes) -> Result<Response, Failure> {
+pub async fn serve(
+    app: &App,
+    caller: Caller,
+    named: Named,
+    endpoint: Endpoint,
+    body: Bytes,
+) -> Result<Response, Failure> {
     let request = Request::read(endpoint, body)?;
     if !app.nodes.is_known(&request.model) {
         return Err(ApiError::model_not_found(&request.model).into());
@@ -60,7 +81,7 @@ pub async fn serve(app: &App, caller: Caller, id: Uuid, endpoint: Endpoint, body
     caller.key.limits.check_model(&request.model)?;
     let revoked = caller.revoked();
     app.nodes.await_one(&request.model).await;
-    let mut meter = match admit(app, caller, id, &request).await {
+    let mut meter = match admit(app, caller, named, &request).await {
         Ok(meter) => meter,
         Err(refusal) => return Ok(refusal.into_response()),
     };
@@ -80,12 +101,13 @@ pub async fn serve(app: &App, caller: Caller, id: Uuid, endpoint: Endpoint, body
 }
 
 /// Lets a request in: holds what it may cost at most, notes it in the journal, and opens its meter.
-async fn admit(app: &App, caller: Caller, id: Uuid, request: &Request) -> Result<Meter, Refusal> {
+async fn admit(app: &App, caller: Caller, Named { id, billed_as }: Named, request: &Request) -> Result<Meter, Refusal> {
     let started_at = OffsetDateTime::now_utc();
     let context = app.nodes.context_length(&request.model);
     let terms = Terms::of(request, context, started_at);
     let open = OpenRequest {
         id,
+        billed_as: (billed_as != id).then_some(billed_as),
         account_id: caller.key.account,
         user_id: caller.key.created_by,
         key_id: caller.key.id,

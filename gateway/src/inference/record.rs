@@ -59,6 +59,9 @@ impl Outcome {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OpenRequest {
     pub id: Uuid,
+    /// The request in whose name it is billed, unless that is itself: at most one of a name is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed_as: Option<Uuid>,
     pub account_id: Uuid,
     pub user_id: Uuid,
     pub key_id: Uuid,

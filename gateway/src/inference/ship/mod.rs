@@ -114,6 +114,7 @@ struct Settled<'a> {
 #[derive(Deserialize)]
 struct Owed {
     id: Uuid,
+    billed_as: Option<Uuid>,
     account_id: Uuid,
     node_id: Option<Uuid>,
     authors: Vec<String>,
@@ -128,6 +129,7 @@ impl Owed {
     fn due(&self) -> Option<Due<'_>> {
         Some(Due {
             request: self.id,
+            billed_as: self.billed_as.unwrap_or(self.id),
             account: self.account_id,
             node: self.node_id?,
             authors: &self.authors,
@@ -171,7 +173,10 @@ async fn write_all(database: &PgPool, replica: Uuid, settled: &[Settled<'_>]) ->
     let new: HashSet<Uuid> = insert(&mut transaction, replica, settled).await?.into_iter().collect();
     let new: Vec<&Owed> = settled.iter().map(|one| &one.owed).filter(|owed| new.contains(&owed.id)).collect();
     let dues: Vec<Due<'_>> = new.iter().filter_map(|owed| owed.due()).collect();
-    settle::settle(&mut transaction, replica, &dues).await?;
+    let paid_before = settle::settle(&mut transaction, replica, &dues).await?;
+    if !paid_before.is_empty() {
+        make_free(&mut transaction, &paid_before).await?;
+    }
     let spent: Vec<Spent> = new.iter().flat_map(|owed| owed.spent.iter().cloned()).collect();
     lease::spend(&mut transaction, replica, &spent).await?;
     transaction.commit().await
@@ -214,6 +219,12 @@ async fn insert(
     )
     .fetch_all(connection)
     .await
+}
+
+/// What was computed again, and is paid under another request, costs nothing.
+async fn make_free(connection: &mut PgConnection, requests: &[Uuid]) -> Result<(), sqlx::Error> {
+    tracing::warn!(?requests, "computed again under an Idempotency-Key, and paid once");
+    sqlx::query!("update requests set nanocredits = 0 where id = any($1)", requests).execute(connection).await.map(drop)
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ impl World {
     fn record(&self, nanocredits: u64) -> RequestRecord {
         let request = OpenRequest {
             id: Uuid::now_v7(),
+            billed_as: None,
             account_id: self.account,
             user_id: Uuid::now_v7(),
             key_id: Uuid::now_v7(),
@@ -122,6 +123,31 @@ async fn a_batch_that_is_repeated_is_written_and_paid_once(database: PgPool) {
     assert_eq!(earned, 850 + 31, "85 % of 1000, and of 37 by the largest remainder");
     assert_eq!(world.balance("author:Ada").await, 25 + 1);
     assert_eq!(world.balance("author:Grace").await, 25 + 1, "a name of nothing earns nothing");
+}
+
+#[sqlx::test(migrator = "crate::MIGRATOR")]
+async fn what_was_computed_twice_under_one_name_is_paid_once(database: PgPool) {
+    let world = World::new(database, 10_000, 5_000).await;
+    let (first, mut heir) = (world.record(1_000), world.record(900));
+    heir.request.billed_as = Some(first.request.id);
+    // The heir's gateway ships it before the dead one is started again.
+    world.write(&[heir.clone(), world.record(50)]).await.unwrap();
+    world.write(&[world.record(7), first.clone()]).await.unwrap();
+    world.write(&[heir, first]).await.unwrap();
+    assert_eq!(world.counts().await, (4, 8, 3, 0));
+    assert_eq!((world.customer().await, world.leased().await), (10_000 - 957, 5_000 - 957));
+    let rows = sqlx::query_scalar!("select nanocredits from requests order by nanocredits");
+    assert_eq!(rows.fetch_all(&world.database).await.unwrap(), [0, 7, 50, 900], "what is not paid costs nothing");
+}
+
+#[sqlx::test(migrator = "crate::MIGRATOR")]
+async fn two_under_one_name_in_one_batch_are_paid_once(database: PgPool) {
+    let world = World::new(database, 10_000, 5_000).await;
+    let (first, mut heir) = (world.record(1_000), world.record(1_000));
+    heir.request.billed_as = Some(first.request.id);
+    world.write(&[first, heir]).await.unwrap();
+    assert_eq!(world.counts().await, (2, 4, 1, 0));
+    assert_eq!(world.customer().await, 9_000);
 }
 
 #[sqlx::test(migrator = "crate::MIGRATOR")]
