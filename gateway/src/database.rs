@@ -15,8 +15,9 @@ const CONNECTION_WITHIN: Duration = Duration::from_secs(2);
 /// How long a start waits for the database.
 const AT_START: Duration = Duration::from_secs(30);
 const TRY_AGAIN: Duration = Duration::from_millis(500);
-/// No statement of the service takes longer; one that does is in nobody's interest any more.
-const LONGEST_STATEMENT: &str = "30s";
+/// No statement of the service takes longer; one that does is in nobody's interest any more. And a transaction that says
+/// nothing for so long has lost its gateway: its locks must not outlive it.
+const LIMITS: [(&str, &str); 2] = [("statement_timeout", "30s"), ("idle_in_transaction_session_timeout", "10s")];
 
 /// Connects and brings the tables up to date.
 ///
@@ -34,7 +35,7 @@ pub async fn open(url: &str, connections: u32) -> anyhow::Result<PgPool> {
         .max_connections(connections)
         .acquire_timeout(CONNECTION_WITHIN)
         .after_connect(|connection, _| Box::pin(take_service_role(connection)));
-    let options = options.options([("statement_timeout", LONGEST_STATEMENT)]);
+    let options = options.options(LIMITS);
     Ok(pool.connect_with(options).await?)
 }
 

@@ -21,15 +21,24 @@ pub const TUNNEL_PROTOCOL: &str = "commonwatt-tunnel/1";
 pub const OFFER_PATH: &str = "/node/v1/offer";
 /// On the node, through the tunnel: an endless event stream of [`NodeStatus`].
 pub const STATUS_PATH: &str = "/node/v1/status";
-/// On the node, through the tunnel: `POST` with the ticket of a running request that has another `max_tokens` raises or
-/// lowers that request's limit; one that is already passed ends the answer at once, in good order, with
-/// `finish_reason` `length`. 204, or 404 when no such request runs.
+/// On the node, through the tunnel: `POST` with the ticket of a running request that has a higher `max_tokens` raises that
+/// request's limit; zero ends the answer at once, in good order, with `finish_reason` `length`. See [`moved_limit`].
+/// 204, or 404 when no such request runs.
 pub const LIMIT_PATH: &str = "/node/v1/limit";
 /// On the node, through the tunnel: `POST` with a body as for `/v1/chat/completions`; answers with a [`PromptCount`] and
 /// computes nothing.
 pub const COUNT_PATH: &str = "/node/v1/count";
 /// On the node, through the tunnel: `POST`, empty body: this gateway replica is about to stop. The node opens another tunnel and keeps this one for the answers that run. 202.
 pub const MOVE_PATH: &str = "/node/v1/move";
+
+/// The limit of an answer after the gateway has asked for another one. Calls overtake each other: whatever their order, the
+/// highest counts, and nothing counts after the end.
+#[must_use]
+pub fn moved_limit<Tokens: Copy + Default + Ord>(now: Tokens, asked: Tokens) -> Tokens {
+    let end = Tokens::default();
+    if now.min(asked) == end { end } else { now.max(asked) }
+}
+
 /// The header that carries a [`Ticket`] as compact JWS.
 pub const TICKET_HEADER: &str = "x-commonwatt-ticket";
 /// Goes before what a node signs to enrol, so that the signature means nothing elsewhere.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use openapi::node::Ticket;
+use openapi::node::{Ticket, moved_limit};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -37,11 +37,13 @@ impl Limits {
         Ok(Limit { tokens, _entry: Some(Entry { limits: self.clone(), attempt }) })
     }
 
-    /// Moves the limit of an answer to what this ticket says. False when no such answer waits or runs.
+    /// Moves the limit of an answer to what this ticket says, as [`moved_limit`] does. False when no such answer waits or
+    /// runs.
     pub fn set(&self, ticket: &Ticket) -> bool {
         let attempts = self.lock();
-        let sender = attempts.get(&attempt(ticket));
-        sender.is_some_and(|sender| sender.send(ticket.max_tokens as usize).is_ok())
+        let Some(limit) = attempts.get(&attempt(ticket)).filter(|limit| !limit.is_closed()) else { return false };
+        limit.send_modify(|limit| *limit = moved_limit(*limit, ticket.max_tokens as usize));
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Attempt, watch::Sender<usize>>> {
@@ -108,16 +110,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_limit_moves_both_ways_and_wakes_who_has_reached_it() {
+    async fn a_limit_grows_whatever_comes_first_and_its_end_wakes_who_waits() {
         let (limits, request) = (Limits::default(), Uuid::now_v7());
         let mut limit = limits.open(&ticket(request, 1, 5)).unwrap();
         let elsewhere = limit.subscribe();
-        assert!(limits.set(&ticket(request, 1, 9)));
-        assert_eq!((limit.now(), *elsewhere.borrow()), (9, 9));
+        for (asked, now) in [(9, 9), (7, 9), (12, 12)] {
+            assert!(limits.set(&ticket(request, 1, asked)));
+            assert_eq!((limit.now(), *elsewhere.borrow()), (now, now), "{asked}");
+        }
         let mut reached = Box::pin(limit.reached(4));
         assert!(poll!(&mut reached).is_pending());
-        assert!(limits.set(&ticket(request, 1, 4)));
+        assert!(limits.set(&ticket(request, 1, 0)));
         assert!(poll!(&mut reached).is_ready());
+        drop(reached);
+        assert!(limits.set(&ticket(request, 1, 20)));
+        assert_eq!(limit.now(), 0, "what has ended does not go on");
     }
 
     #[test]

@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use tests::load::{Ask, Seen};
+use tests::load::{Ask, Pace, Seen, begin};
 use tests::mock::Order;
 use tests::{Database, Gateway};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::stage::{Stage, ask_once, say};
+use crate::stage::{Stage, ask_once, mixed, say};
 
 const CHANGES_WITHIN: Duration = Duration::from_secs(15);
+const ASK_EVERY: Duration = Duration::from_millis(20);
 
 #[tokio::test]
 async fn a_full_disk_lets_nothing_in_and_loses_nothing() {
@@ -35,7 +36,8 @@ async fn a_full_disk_lets_nothing_in_and_loses_nothing() {
             tokio::spawn(async move { ask_once(&clients, &long).await })
         })
         .collect();
-    let load = stage.load(8);
+    // At a steady pace: whoever is refused at once would ask at once.
+    let load = begin(stage.clients(), Pace::Open { per_second: 100 }, mixed);
     sleep(Duration::from_millis(500)).await;
     let filler = disk.fill();
     let refused = ask_until(&mut stage, |seen| seen.status == 503).await;
@@ -74,6 +76,7 @@ async fn ask_until(stage: &mut Stage, wanted: fn(&Seen) -> bool) -> Seen {
             return seen;
         }
         assert!(Instant::now() < deadline, "not within {CHANGES_WITHIN:?}: {seen:?}");
+        sleep(ASK_EVERY).await;
     }
 }
 

@@ -18,7 +18,8 @@ async fn a_killed_gateway_loses_no_request() {
     some_instant().await;
     stage.keep(load).await;
     let (asked, completed) = (stage.seen.len(), stage.completed());
-    let audit = stage.close_after(kills * u64::from(CLIENTS)).await;
+    // Of the requests that run in the instant of a kill hardly ever one is just being settled.
+    let audit = stage.close_after(kills).await;
     assert!(completed as u64 > kills, "{completed} completed");
     assert!(audit.ended("gateway_failed") > 0, "no request was interrupted: {audit}");
     say(format!(

@@ -12,6 +12,7 @@ mod credit;
 mod database_away;
 mod database_killed;
 mod database_read_only;
+mod database_slow;
 mod disk_full;
 mod gateway_killed;
 mod idempotency;

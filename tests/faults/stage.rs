@@ -1,5 +1,6 @@
 //! What every story needs: its size, gateways with a mock node, a load on them, and the books at the end.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +80,7 @@ impl Stage {
         let load = self.load(8);
         sleep(Duration::from_secs(2)).await;
         self.keep(load).await;
-        assert_eq!(self.unanswered(), 0, "before anything happened");
+        assert_eq!(self.failures(), BTreeMap::new(), "before anything happened");
     }
 
     /// Ends a load and keeps what its clients saw.
@@ -92,9 +93,22 @@ impl Stage {
         self.seen.iter().filter(|seen| seen.done).count()
     }
 
-    /// How many have none, or a part.
-    pub(crate) fn unanswered(&self) -> usize {
-        self.seen.len() - self.completed()
+    /// How many have none, or a part, by the status and the code that they got.
+    pub(crate) fn failures(&self) -> BTreeMap<String, usize> {
+        let mut failures = BTreeMap::new();
+        for seen in self.seen.iter().filter(|seen| !seen.done) {
+            let code = seen.code.as_deref().unwrap_or("no code");
+            *failures.entry(format!("{} {code}", seen.status)).or_default() += 1;
+        }
+        failures
+    }
+
+    /// As [`Stage::close`]; everybody must have the whole answer. Returns how many asked.
+    pub(crate) async fn close_with_all_answered(self) -> (usize, Audit) {
+        let (asked, failures) = (self.seen.len(), self.failures());
+        let audit = self.close().await;
+        assert_eq!(failures, BTreeMap::new(), "requests failed");
+        (asked, audit)
     }
 
     /// Stops the gateways in good order; then everything is written, nothing is leased, and the books are right.

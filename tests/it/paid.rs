@@ -184,20 +184,31 @@ async fn a_revoked_key_pays_for_what_was_delivered() {
     paid(gateway, &row, "key_revoked", (20, tokens, price(20, tokens))).await;
 }
 
-/// Covers an open-ended answer's beginning of 256 tokens, and not what follows.
-const LITTLE: &str = "0.0002";
+/// Covers an open-ended answer's beginning of 256 tokens, and some of what follows.
+const LITTLE: (&str, u64) = ("0.0002", 200_000);
+
+/// True when the answer went on as long as there was credit for it and for the longest prompt that the body can be; what
+/// is there is held in steps of 16 tokens at least.
+fn used_up(body: &Value, completion: u64) -> bool {
+    const TEMPLATE: u64 = 256;
+    let bound = |completion| price(body.to_string().len() as u64 + TEMPLATE, completion);
+    completion > 256 && bound(completion) <= LITTLE.1 && LITTLE.1 < bound(completion + 16)
+}
 
 #[tokio::test]
 async fn a_stream_whose_credit_runs_out_ends_in_good_order() {
     let (gateways, _mock) = shop().await;
     let gateway = &gateways[0];
-    let customer = gateway.customer(LITTLE).await;
-    let response = ask_as(gateway, &customer, &open_ended(Order { every_us: 500, ..LONG }, true)).await;
+    let customer = gateway.customer(LITTLE.0).await;
+    let body = open_ended(Order { every_us: 500, ..LONG }, true);
+    let response = ask_as(gateway, &customer, &body).await;
     let id = id(&response);
     let ending = Ending::of(&response.text().await.unwrap());
-    assert_eq!((&ending.reason, &ending.usage["completion_tokens"]), (&json!("length"), &json!(256)));
-    assert_eq!((&ending.comment["outcome"], ending.tokens), (&json!("cut_short"), 256));
-    paid(gateway, &row_of(gateway, &customer, &id).await, "cut_short", (20, 256, price(20, 256))).await;
+    let tokens = ending.tokens;
+    assert!(used_up(&body, tokens), "{tokens}");
+    assert_eq!((&ending.reason, &ending.usage["completion_tokens"]), (&json!("length"), &json!(tokens)));
+    assert_eq!(&ending.comment["outcome"], &json!("cut_short"));
+    paid(gateway, &row_of(gateway, &customer, &id).await, "cut_short", (20, tokens, price(20, tokens))).await;
     assert!(books::balance(&gateway.database, &customer.email).await >= 0);
 }
 
@@ -205,13 +216,16 @@ async fn a_stream_whose_credit_runs_out_ends_in_good_order() {
 async fn an_answer_in_one_piece_says_that_its_credit_ran_out() {
     let (gateways, _mock) = shop().await;
     let gateway = &gateways[0];
-    let customer = gateway.customer(LITTLE).await;
-    let response = ask_as(gateway, &customer, &open_ended(LONG, false)).await;
+    let customer = gateway.customer(LITTLE.0).await;
+    let body = open_ended(LONG, false);
+    let response = ask_as(gateway, &customer, &body).await;
     assert_eq!(response.headers()["x-commonwatt-outcome"], "cut_short");
     let id = id(&response);
     let answer: Value = response.json().await.unwrap();
     assert_eq!(answer["choices"][0]["finish_reason"], "length");
-    paid(gateway, &row_of(gateway, &customer, &id).await, "cut_short", (20, 256, price(20, 256))).await;
+    let tokens = answer["usage"]["completion_tokens"].as_u64().unwrap();
+    assert!(used_up(&body, tokens), "{tokens}");
+    paid(gateway, &row_of(gateway, &customer, &id).await, "cut_short", (20, tokens, price(20, tokens))).await;
 }
 
 #[tokio::test]

@@ -30,6 +30,8 @@ mod scripted_gateway;
 
 mod wait;
 
+mod wire;
+
 pub use balancer::Balancer;
 pub use customer::Customer;
 pub use database::Database;
@@ -40,6 +42,7 @@ pub use process::{processor_microseconds, resident_bytes};
 pub use scripted::{Behaviour, ScriptedNode};
 pub use scripted_gateway::{Reply, ScriptedGateway, Tunnel};
 pub use wait::{early_in_a_minute, eventually};
+pub use wire::Wire;
 
 use serde_json::{Value, json};
 

@@ -37,6 +37,8 @@ struct Slot {
     window: Option<Window>,
     /// Needed by requests that wait for a lease.
     waiting: u64,
+    /// What a request that runs could not be given: the least that is of use to it, and all that it asked for.
+    short: Option<(u64, u64)>,
     refused: Option<(Instant, u64)>,
 }
 
@@ -145,6 +147,16 @@ impl Account {
         waiting
     }
 
+    /// Says that a request that runs goes on for longer if it can have these amounts, or at least these.
+    pub(super) fn fall_short(&self, missing: &[Need], most: &Amounts, least: &Amounts) {
+        let mut purses = self.lock();
+        for need in missing {
+            if let Some(slot) = purses.get_mut(&(need.subject, need.what)) {
+                slot.short = Some((least.of(need.what), most.of(need.what)));
+            }
+        }
+    }
+
     /// What to lease so that this need is covered, and with it those of all who wait.
     pub(super) fn wanted(&self, need: &Need, amount: u64) -> Wanted {
         let mut purses = self.lock();
@@ -222,7 +234,7 @@ impl Account {
 
     /// True when something should be leased ahead of need, and nobody is on it already.
     pub(super) fn runs_low(&self) -> bool {
-        let low = self.lock().values().any(|slot| slot.purse.runs_low());
+        let low = self.lock().values().any(|slot| slot.short.is_some() || slot.purse.runs_low());
         low && !self.asked_to_refill.swap(true, Ordering::AcqRel)
     }
 
@@ -233,10 +245,13 @@ impl Account {
         let mut wanted = Vec::new();
         for ((subject, what), slot) in purses.iter_mut() {
             slot.roll(Instant::now());
-            if slot.falls_behind(*what) && slot.window.is_none_or(|window| !window.alone) {
-                let more = slot.purse.missing(slot.expected(*what));
+            let short = slot.short.take();
+            if (short.is_some() || slot.falls_behind(*what)) && slot.window.is_none_or(|window| !window.alone) {
+                let (least, most) = short.unwrap_or_default();
+                let (unit, needed) = (slot.purse.missing(least), slot.purse.missing(most));
+                let more = slot.purse.missing(slot.expected(*what)).max(needed);
                 let need = Need { owner: super::what::Owner::Account, subject: *subject, what: *what, cap: slot.cap };
-                wanted.push((need, Wanted { unit: 0, needed: 0, wanted: more }));
+                wanted.push((need, Wanted { unit, needed, wanted: more }));
             }
         }
         wanted

@@ -56,9 +56,11 @@ impl Hold {
         Nanocredits::new(self.amounts.nanocredits)
     }
 
-    /// Reserves more for a request that runs, all of it or nothing. What is not there at this moment is leased meanwhile.
-    pub fn top_up(&mut self, more: &Amounts) -> bool {
-        let topped_up = match self.account.try_hold(&self.needs, more) {
+    /// Reserves more for a request that runs: the first of these steps, which grow smaller, that is there, and says which.
+    /// When none is, the first is leased meanwhile, or as many of the last as there are.
+    pub fn top_up(&mut self, steps: &[Amounts]) -> Option<usize> {
+        let mut missing = Vec::new();
+        let held = steps.iter().position(|more| match self.account.try_hold(&self.needs, more) {
             Ok(parts) => {
                 self.parts.extend(parts);
                 self.amounts.tokens += more.tokens;
@@ -66,10 +68,16 @@ impl Hold {
                 self.amounts.microjoules += more.microjoules;
                 true
             }
-            Err(_) => false,
-        };
+            Err(needs) => {
+                missing = needs;
+                false
+            }
+        });
+        if let (None, [most, .., least]) = (held, steps) {
+            self.account.fall_short(&missing, most, least);
+        }
         self.ask_for_refill();
-        topped_up
+        held
     }
 
     fn ask_for_refill(&self) {

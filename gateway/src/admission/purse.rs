@@ -21,6 +21,8 @@ pub struct Purse {
     used_now: u64,
     /// Used in the last [`MEMORY`] seconds or so, times [`FRACTION`].
     used_before: u64,
+    /// How many seconds that were, times [`FRACTION`]: fewer at the beginning.
+    seconds_before: u64,
     /// The most that was held at once, fading.
     peak: u64,
     /// Below this much the next lease is asked for ahead of need.
@@ -81,7 +83,7 @@ impl Purse {
     /// What will be spent in so many seconds if things go on as they have.
     pub fn expected(&self, seconds: u64) -> u64 {
         let used = self.used_before.saturating_add(self.used_now.saturating_mul(FRACTION));
-        let expected = u128::from(used) * u128::from(seconds) / u128::from(MEMORY * FRACTION);
+        let expected = u128::from(used) * u128::from(seconds) / u128::from(self.seconds_before.max(FRACTION));
         u64::try_from(expected).unwrap_or(u64::MAX)
     }
 
@@ -95,6 +97,7 @@ impl Purse {
         self.peak = self.held.max(self.peak - self.peak.div_ceil(MEMORY));
         let fading = self.used_before - self.used_before.div_ceil(MEMORY);
         self.used_before = fading.saturating_add(self.used_now.saturating_mul(FRACTION));
+        self.seconds_before = self.seconds_before - self.seconds_before.div_ceil(MEMORY) + FRACTION;
         self.used_now = 0;
     }
 
@@ -117,8 +120,13 @@ impl Purse {
 
     /// Everything leased so far is void.
     pub fn void(&mut self) {
-        *self =
-            Self { generation: self.generation + 1, used_before: self.used_before, peak: self.peak, ..Self::default() };
+        *self = Self {
+            generation: self.generation + 1,
+            used_before: self.used_before,
+            seconds_before: self.seconds_before,
+            peak: self.peak,
+            ..Self::default()
+        };
     }
 
     /// What others may still lease, as far as is known.
@@ -195,6 +203,22 @@ mod tests {
         assert_eq!(purse.expected(900), 0);
         assert_eq!(purse.take_excess(0), 1_000_000 - 60 * 160);
         assert!(purse.is_idle());
+    }
+
+    #[test]
+    fn what_is_expected_does_not_wait_for_a_long_past() {
+        let mut purse = Purse::default();
+        purse.add(1_000_000, 0);
+        for seconds in 1..=40 {
+            let held = purse.hold(160);
+            purse.settle(held, 160);
+            purse.tick();
+            assert!(
+                (900 * 150..=900 * 161).contains(&purse.expected(900)),
+                "{} after {seconds} s",
+                purse.expected(900)
+            );
+        }
     }
 
     proptest! {

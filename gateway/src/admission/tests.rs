@@ -44,6 +44,23 @@ async fn ask(replicas: &[(Arc<Admissions>, Refills)], key: &Arc<Key>, count: usi
 }
 
 #[sqlx::test(migrator = "crate::MIGRATOR")]
+async fn a_request_that_runs_is_topped_up_as_long_as_there_is_a_smallest_step(database: PgPool) {
+    let key = key(customer(&database, "a@example.com", 10_000).await, Limits::default());
+    let (admissions, _refills) = replica(&database).await;
+    let mut hold = admissions.hold(&key, costs(8_000)).await.unwrap();
+    let steps = [4_000, 1_000, 300].map(|nanocredits| Amounts { nanocredits, ..Amounts::default() });
+    let mut more = 0;
+    for _ in 0..20 {
+        match hold.top_up(&steps) {
+            Some(step) => more += steps[step].nanocredits,
+            None => admissions.refill(&admissions.account(key.account)).await,
+        }
+    }
+    assert!((1_701..=2_000).contains(&more), "{more}");
+    assert_eq!(hold.nanocredits().get(), 8_000 + more);
+}
+
+#[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn credit_for_ten_serves_ten_on_one_replica_and_on_three(database: PgPool) {
     let key = key(customer(&database, "a@example.com", 10_000).await, Limits::default());
     for count in [1, 3] {

@@ -28,8 +28,10 @@ use crate::prices::PriceVersion;
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// A node that has not heard of its limit yet may pass it by this many tokens.
 const TOKENS_ON_THE_WAY: u64 = 64;
-/// An open-ended answer is topped up by this many tokens, when half of them are left.
-const TOP_UP: u64 = 1024;
+/// An open-ended answer is topped up by the first of these numbers of tokens that can be held.
+const TOP_UPS: [u64; 4] = [1024, 256, 64, 16];
+/// It is topped up when no more than this are left.
+const RUNS_LOW: u64 = 512;
 
 /// What was taken for a request before it ran.
 pub(super) struct Admission {
@@ -162,13 +164,14 @@ impl Meter {
         let Some(running) = &mut self.running else { return };
         let claimed = running.used.as_ref().map_or(0, |used| used.completion_tokens);
         let most = self.admission.terms.most;
-        if running.limit >= most || running.finish_reason().is_some() || claimed + TOP_UP / 2 < running.limit {
+        if running.limit >= most || running.finish_reason().is_some() || claimed + RUNS_LOW < running.limit {
             return;
         }
-        let more = TOP_UP.min(most - running.limit);
         let microjoules = self.admission.app.typicals.microjoules_per_token(&self.admission.request.model);
-        let amounts = Terms::more(more, &running.price.price, microjoules);
-        if self.admission.hold.as_mut().is_none_or(|hold| hold.top_up(&amounts)) {
+        let steps = TOP_UPS.map(|step| step.min(most - running.limit));
+        let amounts = steps.map(|more| Terms::more(more, &running.price.price, microjoules));
+        let held = self.admission.hold.as_mut().map_or(Some(0), |hold| hold.top_up(&amounts));
+        if let Some(more) = held.and_then(|step| steps.get(step)) {
             running.limit += more;
             self.admission.entry.raise_limit(u32::try_from(running.limit).unwrap_or(u32::MAX));
         }

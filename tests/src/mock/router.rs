@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use futures_util::{StreamExt, stream};
 use openapi::manifest::{ManifestFile, ModelManifest};
 use openapi::node::{
-    COUNT_PATH, LIMIT_PATH, NodeStatus, OFFER_PATH, Offer, OfferedModel, PromptCount, STATUS_PATH, Ticket,
+    COUNT_PATH, LIMIT_PATH, NodeStatus, OFFER_PATH, Offer, OfferedModel, PromptCount, STATUS_PATH, Ticket, moved_limit,
 };
 use openapi::sse;
 use provider::ticket::TicketVerifier;
@@ -127,7 +127,7 @@ async fn limit(State(work): State<Arc<Work>>, headers: HeaderMap) -> StatusCode 
     };
     match work.running.lock().unwrap().get(&request) {
         Some(limit) => {
-            limit.store(max_tokens, Ordering::Relaxed);
+            limit.update(Ordering::Relaxed, Ordering::Relaxed, |now| moved_limit(now, max_tokens));
             StatusCode::NO_CONTENT
         }
         None => StatusCode::NOT_FOUND,

@@ -1,12 +1,15 @@
 //! Batches in a real database: rows, ledger and leases, once each.
 
+use std::path::PathBuf;
+
 use openapi::units::{Microjoules, Microseconds};
-use sqlx::PgPool;
+use sqlx::{Executor, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::*;
 use crate::inference::record::{AttemptRecord, OpenRequest, Outcome, RequestRecord};
+use crate::journal::JournalSettings;
 use crate::ledger::tests::customer;
 
 /// An account with credit, a node of somebody else's, and a replica that has leased part of the credit.
@@ -177,12 +180,17 @@ async fn what_others_have_leased_is_not_touched(database: PgPool) {
     assert_eq!((world.customer().await, world.leased().await, world.balance("losses").await), (800, 800, -100));
 }
 
+/// An empty journal and its folder.
+fn journal() -> (Journal, PathBuf) {
+    let folder = std::env::temp_dir().join(format!("journal-{}", Uuid::now_v7()));
+    let settings = JournalSettings { strict: false, most_bytes: 1 << 20, least_free_bytes: 0 };
+    (Journal::open(&folder, settings).unwrap().journal, folder)
+}
+
 #[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn one_bad_record_does_not_stop_the_others(database: PgPool) {
     let world = World::new(database, 10_000, 5_000).await;
-    let folder = std::env::temp_dir().join(format!("journal-{}", Uuid::now_v7()));
-    let settings = crate::journal::JournalSettings { strict: false, most_bytes: 1 << 20, least_free_bytes: 0 };
-    let journal = crate::journal::Journal::open(&folder, settings).unwrap().journal;
+    let (journal, folder) = journal();
     let mut wrong = world.record(100);
     wrong.low_microjoules = Microjoules::new(1);
     for record in [world.record(100), wrong, world.record(100)] {
@@ -195,6 +203,42 @@ async fn one_bad_record_does_not_stop_the_others(database: PgPool) {
     assert_eq!((journal.state().waiting, journal.state().set_aside), (0, 1));
     journal.close().await;
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[sqlx::test(migrator = "crate::MIGRATOR")]
+async fn what_dies_in_a_deadlock_is_shipped_again(database: PgPool) {
+    let world = World::new(database, 10_000, 5_000).await;
+    let (journal, folder) = journal();
+    let record = world.record(1_000);
+    journal.admit(record.request.id, &record.request.to_bytes()).await.unwrap();
+    journal.settle(record.request.id, &record.to_bytes()).await;
+    let mut other = world.database.begin().await.unwrap();
+    // The other one looks for a deadlock later than the shipper, which is therefore the one to die.
+    other
+        .execute("set local deadlock_timeout = '1min'; update credit_leases set nanocredits = nanocredits")
+        .await
+        .unwrap();
+    let stop = CancellationToken::new();
+    let shipping = tokio::spawn(ship(journal.clone(), world.database.clone(), world.replica, stop.clone()));
+    while !somebody_waits(&world.database).await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    other.execute("select from balances for update").await.unwrap();
+    other.commit().await.unwrap();
+    stop.cancel();
+    shipping.await.unwrap();
+    assert_eq!(world.counts().await, (1, 2, 1, 0));
+    assert_eq!((journal.state().waiting, journal.state().set_aside), (0, 0));
+    journal.close().await;
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+async fn somebody_waits(database: &PgPool) -> bool {
+    let waiting = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from pg_stat_activity
+           where datname = current_database() and wait_event_type = 'Lock'"#
+    );
+    waiting.fetch_one(database).await.unwrap() > 0
 }
 
 #[sqlx::test(migrator = "crate::MIGRATOR")]

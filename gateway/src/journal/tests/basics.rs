@@ -1,8 +1,12 @@
 //! What the journal promises, on a disk that works.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::{SETTINGS, Scratch, open};
+use crate::journal::memory::Memory;
+use crate::journal::store::Found;
 use crate::journal::{Full, Journal, JournalError, JournalSettings};
 
 #[tokio::test]
@@ -46,6 +50,20 @@ async fn records_come_in_order_and_go_when_removed() {
     let again = open(&scratch.0);
     assert_eq!(again.waiting, 200);
     assert_eq!(again.journal.oldest(1).await[0].1, 100_u32.to_le_bytes());
+}
+
+/// The sequence is a time, so that records of all replicas have an order that means something.
+#[test]
+fn a_clock_that_jumps_back_changes_no_order() {
+    let ahead = 4_000_000_000_000_000;
+    let settled = vec![(ahead - 5, 1), (ahead, 1)];
+    let mut memory = Memory::new(&Found { open: Vec::new(), settled, aside: 0, last: ahead }, 0);
+    for _ in 0..3 {
+        drop(memory.settle(Uuid::now_v7(), b"later"));
+    }
+    let order: Vec<u64> = memory.oldest(10).into_iter().map(|(sequence, _)| sequence).collect();
+    assert_eq!(order, [ahead - 5, ahead, ahead + 1, ahead + 2, ahead + 3]);
+    assert_eq!(memory.state().oldest_waiting, Some(Duration::ZERO), "not older than the time is");
 }
 
 #[tokio::test]
