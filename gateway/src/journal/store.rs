@@ -179,7 +179,7 @@ fn options() -> KeyspaceCreateOptions {
 /// Keys are in order of time, four times over. Simply in order of time, each table would cover a range of its own, and
 /// fjall moves such tables down as they are, with the marks of what was removed: they would never go. So all tables
 /// overlap, are merged, and what was removed leaves nothing behind. Keys that go all over the place would do that as well,
-/// but finding their places takes three times as long.
+/// but find their places in memory that no cache holds.
 fn spread<const LENGTH: usize>(key: [u8; LENGTH]) -> UserKey {
     const STRANDS: u8 = 4;
     let strand = key.last().map_or(0, |last| last % STRANDS);
