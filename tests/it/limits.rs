@@ -1,11 +1,13 @@
 //! What a gateway says to a node beside its requests: how many tokens an answer may have, before it begins and while it
 //! runs; how long a prompt is; and that the node shall open another tunnel. With the real model.
 
+use std::time::Duration;
+
 use openapi::frame::{USAGE_EVENT, UsageFrame};
 use openapi::node::{COUNT_PATH, LIMIT_PATH, MOVE_PATH};
 use openapi::sse::Event;
 use serde_json::{Value, json};
-use tests::{MODEL, Node, Reply, ScriptedGateway, Tunnel, conversation};
+use tests::{MODEL, Node, Reply, ScriptedGateway, Tunnel, conversation, eventually};
 use uuid::Uuid;
 
 const CHAT: &str = "/v1/chat/completions";
@@ -81,15 +83,17 @@ async fn a_raised_limit_lets_an_answer_go_on_up_to_what_the_client_asked_for() {
 }
 
 #[tokio::test]
-async fn a_lowered_limit_ends_an_answer_at_once_and_in_good_order() {
+async fn a_limit_of_nothing_ends_an_answer_at_once_and_in_good_order_and_a_lower_one_does_not_count() {
     let (_node, tunnel) = node(&[]).await;
     for stream in [true, false] {
         let request = Uuid::now_v7();
         let mut reply = tunnel.post(CHAT, &tunnel.ticket(request, 1000), &endless(1000, stream)).await;
         counted(&mut reply, 3).await;
         assert_eq!(set(&tunnel, request, 1).await, 204);
+        counted(&mut reply, 10).await;
+        assert_eq!(set(&tunnel, request, 0).await, 204);
         let tokens = ended(reply, stream).await;
-        assert!((3..20).contains(&tokens), "{tokens} tokens");
+        assert!((10..60).contains(&tokens), "{tokens} tokens");
         assert_eq!(set(&tunnel, request, 100).await, 404, "it has ended");
     }
 }
@@ -143,7 +147,14 @@ async fn a_count_is_what_the_answer_then_says_and_takes_no_slot() {
     set(&tunnel, busy, 0).await;
     ended(running, true).await;
     for ((path, body), counted) in bodies.iter().zip(counts) {
-        let events = tunnel.post(path, &tunnel.ticket(Uuid::now_v7(), 100), body).await.events().await;
+        // The slot is free a moment after the last byte.
+        let events = eventually("an answer", Duration::from_secs(10), || async {
+            let reply = tunnel.post(path, &tunnel.ticket(Uuid::now_v7(), 100), body).await;
+            (reply.status == 200).then_some(reply)
+        })
+        .await
+        .events()
+        .await;
         assert_eq!(events.iter().filter_map(frame).next_back().unwrap().prompt_tokens, counted);
     }
     let mut open = conversation(json!({}));
