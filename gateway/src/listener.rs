@@ -1,18 +1,23 @@
 //! The public listener: whoever calls the gateway comes in here.
 
 use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use hyper::body::Incoming;
+use axum::body::Body;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::{Service, service_fn};
-use hyper::{Request, Version};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::auth::address::Peer;
@@ -21,50 +26,156 @@ use crate::socket;
 
 /// A client that dawdles over its headers gives its place to others.
 const HEADERS_WITHIN: Duration = Duration::from_secs(30);
+/// A kept connection that was not told to close stays for so long, so that it does not close under a next request.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The connections that are open.
+pub(crate) struct Connections {
+    running: TaskTracker,
+    ending: CancellationToken,
+}
+
+impl Connections {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Waits until each has given its answers and is closed.
+    pub(crate) async fn shutdown(&self) {
+        self.ending.cancel();
+        self.running.close();
+        self.running.wait().await;
+    }
+}
 
 /// Accepts connections until `delay` after the stop; gives back those that still run. What runs when the gateway closes is
 /// dropped, and settled as if its client had left.
-pub(crate) async fn accept(app: &App, listener: TcpListener, delay: Duration) -> GracefulShutdown {
+pub(crate) async fn accept(app: &App, listener: TcpListener, delay: Duration) -> Connections {
     let router = router(app.clone());
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
     http.http2().timer(TokioTimer::new());
-    let connections = GracefulShutdown::new();
+    let connections = Connections { running: TaskTracker::new(), ending: CancellationToken::new() };
     let end = async {
         app.stop.cancelled().await;
         tokio::time::sleep(delay).await;
     };
-    let mut end = std::pin::pin!(end);
+    let mut end = pin!(end);
     loop {
         let (stream, peer) = tokio::select! {
             () = &mut end => return connections,
             accepted = socket::accept(&listener) => accepted,
         };
-        let routes = TowerToHyperService::new(Router::clone(&router));
-        let stop = app.stop.clone();
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
-            let (is_http1, stop) = (request.version() <= Version::HTTP_11, stop.clone());
-            let answer = routes.call(request);
-            async move {
-                let mut answer = answer.await?;
-                if is_http1 && stop.is_cancelled() {
-                    // Whoever keeps connections takes another one, before this one closes under its next request.
-                    answer.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
-                }
-                Ok::<_, Infallible>(answer)
-            }
-        });
-        let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let connection = connections.watch(connection);
-        let closing = app.closing.clone();
-        app.tasks.spawn(async move {
+        let (http, routes) = (http.clone(), TowerToHyperService::new(Router::clone(&router)));
+        let (stop, ending, closing) = (app.stop.clone(), connections.ending.clone(), app.closing.clone());
+        let serving = serve(http, stream, routes, (Peer(peer), stop, ending));
+        connections.running.spawn(async move {
             tokio::select! {
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection ended");
-                },
+                () = serving => {}
                 () = closing.cancelled() => {}
             }
         });
+    }
+}
+
+type Routes = TowerToHyperService<Router>;
+
+/// Serves one connection to its end. It comes by itself once the gateway stops: an answer that begins after that tells an
+/// HTTP/1 client to take another connection for the next request. A connection on which no such answer was given may be in
+/// use at any instant, so it closes only when it has been quiet for a while.
+async fn serve(
+    http: auto::Builder<TokioExecutor>,
+    stream: TcpStream,
+    routes: Routes,
+    (peer, stop, ending): (Peer, CancellationToken, CancellationToken),
+) {
+    let uses = Uses(watch::Sender::new(0));
+    let in_service = uses.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        let (is_http1, stop) = (request.version() <= Version::HTTP_11, stop.clone());
+        // Nothing closes under an HTTP/2 client: it is told which of its requests were not taken.
+        let in_use = is_http1.then(|| in_service.begin());
+        let answer = routes.call(request);
+        async move {
+            let mut answer = answer.await?;
+            if is_http1 && stop.is_cancelled() {
+                answer.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
+            }
+            Ok::<Response<Held>, Infallible>(answer.map(|body| Held { body, _in_use: in_use }))
+        }
+    });
+    let mut connection = pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let quiet = async {
+        ending.cancelled().await;
+        uses.rest().await;
+    };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = quiet => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+/// How many answers are being given on a connection.
+#[derive(Clone)]
+struct Uses(watch::Sender<usize>);
+
+impl Uses {
+    fn begin(&self) -> InUse {
+        self.0.send_modify(|uses| *uses += 1);
+        InUse(self.clone())
+    }
+
+    /// Waits until there has been none for a while.
+    async fn rest(&self) {
+        let mut uses = self.0.subscribe();
+        loop {
+            // Cannot fail: the sender is here.
+            drop(uses.wait_for(|uses| *uses == 0).await);
+            if tokio::time::timeout(LINGER, uses.changed()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+struct InUse(Uses);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|uses| *uses -= 1);
+    }
+}
+
+/// An answer's body, which uses its connection until its end.
+struct Held {
+    body: Body,
+    _in_use: Option<InUse>,
+}
+
+impl HttpBody for Held {
+    type Data = <Body as HttpBody>::Data;
+    type Error = <Body as HttpBody>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

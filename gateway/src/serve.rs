@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use hyper_util::server::graceful::GracefulShutdown;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -21,6 +20,7 @@ use crate::idempotency::Idempotency;
 use crate::inference::running::Running;
 use crate::inference::typical::Typicals;
 use crate::ledger::audit;
+use crate::listener::Connections;
 use crate::nodes::{Nodes, enrol};
 use crate::prices::Prices;
 use crate::replicas::{self, Credentials, Internal};
@@ -130,7 +130,7 @@ fn join(app: &App, listener: TcpListener, following: &CancellationToken) -> anyh
 /// Ends everything in good order. `stop` has told the load balancer (by `/readyz`), the other replicas (by the news) and
 /// each node (by its tunnel); the listener is closed. What remains: running answers end, nodes move to other replicas, and
 /// what those have under way over the tunnels here ends too.
-async fn drain(app: &App, connections: GracefulShutdown, following: &CancellationToken, within: Duration) {
+async fn drain(app: &App, connections: Connections, following: &CancellationToken, within: Duration) {
     let deadline = Instant::now() + within;
     tracing::info!(running = connections.count(), "stopping: no new requests, running answers are completed");
     let answered = async {

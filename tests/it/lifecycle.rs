@@ -63,6 +63,24 @@ async fn a_gateway_that_is_about_to_stop_serves_and_lets_go_of_its_connections()
 }
 
 #[tokio::test]
+async fn a_kept_connection_does_not_close_under_the_next_request() {
+    let gateway = Gateway::start().await;
+    let _node = ScriptedNode::join(&gateway, Behaviour::Answers { pieces: 60, every_ms: 10 }).await;
+    let body = conversation(json!({"stream": true, "max_tokens": 60}));
+    let mut begun_before = gateway.chat(&body).await;
+    begun_before.chunk().await.unwrap().unwrap();
+    gateway.terminate();
+    eventually("no new connections", Duration::from_secs(5), || async {
+        tokio::net::TcpStream::connect(gateway.address()).await.is_err().then_some(())
+    })
+    .await;
+    assert!(begun_before.text().await.unwrap().ends_with("data: [DONE]\n\n"));
+    let next = gateway.chat(&body).await;
+    assert_eq!(next.headers().get("connection").map(|value| value.as_bytes()), Some(&b"close"[..]));
+    assert!(next.text().await.unwrap().ends_with("data: [DONE]\n\n"));
+}
+
+#[tokio::test]
 async fn a_node_told_to_stop_ends_its_answer_and_says_goodbye() {
     let gateway = Gateway::start().await;
     let mut node = Node::join(&gateway, &[]).await;
