@@ -70,12 +70,14 @@ pub(crate) async fn accept(app: &App, listener: TcpListener, delay: Duration) ->
         let (http, routes) = (http.clone(), TowerToHyperService::new(Router::clone(&router)));
         let (stop, ending, closing) = (app.stop.clone(), connections.ending.clone(), app.closing.clone());
         let serving = serve(http, stream, routes, (Peer(peer), stop, ending));
-        connections.running.spawn(async move {
+        let until_closing = async move {
             tokio::select! {
                 () = serving => {}
                 () = closing.cancelled() => {}
             }
-        });
+        };
+        // Among the tasks too: what is dropped in the end must be settled before the journal closes.
+        app.tasks.spawn(connections.running.track_future(until_closing));
     }
 }
 

@@ -46,6 +46,27 @@ async fn sigterm_lets_eight_streams_end_and_writes_their_rows() {
 }
 
 #[tokio::test]
+async fn what_still_runs_after_the_drain_is_settled_before_the_gateway_ends() {
+    let settings = [("COMMONWATT_DRAIN_SECONDS", "1")];
+    let mut gateway = Gateway::start_with(Database::create().await, &settings).await;
+    let _node = ScriptedNode::join(&gateway, Behaviour::Answers { pieces: 1000, every_ms: 20 }).await;
+    let body = conversation(json!({"stream": true, "max_tokens": 1000}));
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let mut stream = gateway.chat(&body).await;
+        stream.chunk().await.unwrap().unwrap();
+        streams.push(stream);
+    }
+    gateway.terminate();
+    assert_eq!(gateway.ended().await, Some(0));
+    let rows: Vec<(String, bool)> = sqlx::query_as("select outcome, nanocredits > 0 from requests")
+        .fetch_all(&gateway.database.pool)
+        .await
+        .unwrap();
+    assert_eq!(rows, vec![("client_left".to_owned(), true); 8]);
+}
+
+#[tokio::test]
 async fn a_gateway_that_is_about_to_stop_serves_and_lets_go_of_its_connections() {
     let gateway = Gateway::start_with(Database::create().await, &[("COMMONWATT_STOP_DELAY_SECONDS", "3")]).await;
     let _node = ScriptedNode::join(&gateway, Behaviour::Answers { pieces: 3, every_ms: 1 }).await;

@@ -80,7 +80,7 @@ impl OpenRequest {
 }
 
 /// What became of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct RequestRecord {
     #[serde(flatten)]
     pub request: OpenRequest,
@@ -109,7 +109,7 @@ pub struct RequestRecord {
 }
 
 /// What became of one try.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct AttemptRecord {
     pub request_id: Uuid,
     pub attempt: u32,
