@@ -9,7 +9,7 @@ BIN := $(CARGO_TARGET_DIR)/release
 CARGO := cargo
 BUILD := $(CARGO) build --release --locked --workspace
 
-.PHONY: up build test faults bench lint audit openapi openapi-check sqlx sqlx-check help
+.PHONY: up build test faults energy bench lint audit openapi openapi-check sqlx sqlx-check help
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -31,6 +31,10 @@ faults: ## Run the fault suite at full size: everything dies, fills up and goes 
 	$(BUILD) --all-targets
 	COMMONWATT_FAULTS=full $(BIN)/commonwatt with-postgres -- \
 		$(CARGO) test --release --locked --workspace --test faults -- --nocapture --test-threads=1
+
+energy: ## Print what the energy figures are worth: attribution, intervals, liars, routing; all cases (a minute)
+	$(BUILD) --all-targets
+	COMMONWATT_ENERGY=full $(CARGO) test --release --locked --workspace --test energy -- --nocapture --test-threads=1
 
 bench: ## Measure what accounting costs in latency, processor time and memory
 	$(BUILD) --bins

@@ -13,8 +13,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,id=commonwatt-target,target=/target,sharing=locked \
     if [ "$PORTABLE" = 1 ]; then export RUSTFLAGS="-C target-cpu=x86-64"; fi \
  && find . -type f -exec touch {} + \
- && cargo build --release --locked --workspace --bin commonwatt-node \
- && cp /target/release/commonwatt-node /usr/local/bin/
+ && cargo build --release --locked --workspace --bin commonwatt-node --bin commonwatt-reader \
+ && cp /target/release/commonwatt-node /target/release/commonwatt-reader /usr/local/bin/
 
 FROM debian:bookworm-slim
 LABEL org.opencontainers.image.title="Commonwatt node" \
@@ -27,7 +27,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --uid 10002 --user-group --no-create-home --shell /usr/sbin/nologin commonwatt \
  && install -d -o commonwatt -g commonwatt -m 0700 /data
-COPY --from=build /usr/local/bin/commonwatt-node /usr/local/bin/
+COPY --from=build /usr/local/bin/commonwatt-node /usr/local/bin/commonwatt-reader /usr/local/bin/
 USER 10002:10002
 # HF_HOME: the engine wants to create that folder, and the root may be read-only. It stays empty.
 ENV COMMONWATT_DATA=/data COMMONWATT_NODE_LISTEN=0.0.0.0:8090 HF_HOME=/tmp/huggingface

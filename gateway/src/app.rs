@@ -14,10 +14,13 @@ use crate::auth::address::TrustedProxies;
 use crate::auth::key::Keys;
 use crate::auth::password::Passwords;
 use crate::changes::LastLook;
+use crate::energy::Energies;
+use crate::energy::court::Court;
 use crate::idempotency::Idempotency;
 use crate::inference::running::Running;
 use crate::inference::typical::Typicals;
 use crate::journal::Journal;
+use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::prices::Prices;
 use crate::replicas::Replica;
@@ -37,6 +40,9 @@ pub struct Parts {
     pub journal: Journal,
     pub running: Arc<Running>,
     pub typicals: Typicals,
+    pub energies: Energies,
+    pub court: Court,
+    pub metrics: Arc<Metrics>,
     pub replica: Arc<Replica>,
     /// False only to measure what accounting costs.
     pub metering: bool,

@@ -116,6 +116,12 @@ pub struct ServeConfig {
     /// Where the other replicas reach that, as host:port; without it the address itself.
     #[arg(long, env = "COMMONWATT_INTERNAL_ADDRESS", requires = "internal_listen")]
     pub internal_address: Option<String>,
+    /// Address on which Prometheus finds `/metrics`, in a network that is the operators' alone: it asks for no key.
+    #[arg(long, env = "COMMONWATT_METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// OpenTelemetry collector that gets the same metrics over OTLP, such as http://127.0.0.1:4318.
+    #[arg(long, env = "COMMONWATT_METRICS_COLLECTOR", hide_env_values = true)]
+    pub metrics_collector: Option<String>,
     /// Seconds for which new requests are still taken when the gateway is told to stop and says that it is not ready:
     /// a load balancer needs them to notice.
     #[arg(long, env = "COMMONWATT_STOP_DELAY_SECONDS", default_value_t = 0)]

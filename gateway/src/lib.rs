@@ -41,6 +41,8 @@ pub mod admission;
 
 pub mod prices;
 
+pub mod energy;
+
 pub mod inference;
 
 pub mod journal;
@@ -60,6 +62,8 @@ pub mod organization;
 pub mod api;
 
 pub mod admin;
+
+pub mod metrics;
 
 pub mod retention;
 

@@ -17,6 +17,8 @@ pub struct Secrets {
     hash_key: [u8; 32],
     /// Hashes what is stored of requests with an `Idempotency-Key`.
     pub idempotency: [u8; 32],
+    /// Decides which requests are canaries.
+    pub canaries: [u8; 32],
     /// Signs and checks the sessions of the management API.
     pub session_signing: EncodingKey,
     pub session_checking: DecodingKey,
@@ -65,6 +67,7 @@ impl Secrets {
         Ok(Self {
             hash_key: blake3::derive_key("commonwatt 2026 key hashing", master),
             idempotency: blake3::derive_key("commonwatt 2026 idempotency", master),
+            canaries: blake3::derive_key("commonwatt 2026 canaries", master),
             session_signing: EncodingKey::from_secret(&session),
             session_checking: DecodingKey::from_secret(&session),
             ticket_signing: EncodingKey::from_ed_der(ticket_private.as_ref()),

@@ -16,11 +16,14 @@ use crate::auth::key::Keys;
 use crate::auth::password::Passwords;
 use crate::changes::{self, LastLook};
 use crate::config::{Metering, ServeConfig};
+use crate::energy::court::Court;
+use crate::energy::{self, Energies};
 use crate::idempotency::Idempotency;
 use crate::inference::running::Running;
 use crate::inference::typical::Typicals;
 use crate::ledger::audit;
 use crate::listener::Connections;
+use crate::metrics::{self, Metrics};
 use crate::nodes::{Nodes, enrol};
 use crate::prices::Prices;
 use crate::replicas::{self, Credentials, Internal};
@@ -46,6 +49,13 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     let hearing = tokio::spawn(changes::follow(app.clone()));
     app.tasks.spawn(audit::run_nightly(app.database.clone(), app.closing.clone()));
     app.tasks.spawn(retention::run(app.clone(), config.keep_months));
+    app.tasks.spawn(energy::day::run(app.clone()));
+    app.tasks.spawn(energy::stay_current(app.clone()));
+    if let Some(address) = config.metrics_listen {
+        let listener = socket::listen(address, "COMMONWATT_METRICS_LISTEN").await?;
+        app.tasks.spawn(metrics::serve(Arc::clone(&app.metrics), listener, app.closing.clone()));
+    }
+    let metrics = Arc::clone(&app.metrics);
     let following = CancellationToken::new();
     if let Some((listener, _)) = internal {
         join(&app, listener, &following)?;
@@ -56,6 +66,7 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     drain(&app, connections, &following, Duration::from_secs(config.drain_seconds)).await;
     hearing.await?;
     drop(app);
+    tokio::task::spawn_blocking(move || metrics.close()).await?;
     accounting.close().await?;
     tracing::info!("stopped; every record is written");
     Ok(())
@@ -84,6 +95,9 @@ async fn build(
         replica: Arc::clone(&accounting.replica),
         running: Running::new(Arc::clone(&secrets), tasks.clone()),
         typicals: Typicals::default(),
+        energies: Energies::default(),
+        court: Court::new(secrets.canaries, config.internal_listen.is_none()),
+        metrics: Arc::new(Metrics::new(config.metrics_collector.as_deref())?),
         metering: config.accounting.metering == Metering::On,
         node_silence: Duration::from_secs(config.node_silence_seconds),
         tasks,

@@ -3,16 +3,19 @@
 //! No I/O happens here. The gateway and the provider both depend on this crate and never on each other; anyone
 //! else may depend on it to speak to either. Reading order:
 //!
-//! - [`units`]: integers with names, for money, energy and time
+//! - [`units`]: integers with names, for money, energy and time; [`apportion`] divides them exactly
 //! - [`error`]: OpenAI's error body and the errors that both sides answer with
 //! - [`fields`]: reading a JSON request field by field, with OpenAI's messages
 //! - [`price`]: what a token costs, and how income is shared
 //! - [`chat`], [`completion`], [`model`], [`sampling`], [`usage`]: OpenAI's shapes
-//! - [`energy`]: what an answer cost in joules, and how well that is known
+//! - [`energy`]: what an answer cost in joules, and how well that is known; [`grid`]: what a grid's electricity emits;
+//!   [`hardware`]: what devices draw
 //! - [`sse`], [`frame`]: the event stream between node and gateway
 //! - [`manifest`], [`node`]: what a node is, offers and promises
 
 pub mod units;
+
+pub mod apportion;
 
 pub mod error;
 
@@ -31,6 +34,10 @@ pub mod price;
 pub mod usage;
 
 pub mod energy;
+
+pub mod grid;
+
+pub mod hardware;
 
 pub mod sse;
 

@@ -2,12 +2,13 @@
 //!
 //! A node enrols once (`POST` [`ENROL_PATH`]), then dials [`TUNNEL_PATH`] with a signed greeting and asks for an upgrade
 //! to [`TUNNEL_PROTOCOL`]. On the upgraded connection the roles swap: the gateway speaks HTTP/2 to the node, which
-//! serves [`OFFER_PATH`], [`STATUS_PATH`] and the OpenAI paths.
+//! serves [`OFFER_PATH`], [`STATUS_PATH`], [`ENERGY_PATH`](crate::energy::report::ENERGY_PATH) and the OpenAI paths.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::energy::{EnergyOffer, EnergyTerms};
 use crate::manifest::ModelManifest;
 use crate::price::Price;
 
@@ -100,6 +101,8 @@ pub struct Offer {
     pub slots: u32,
     /// Requests that it lets wait beyond those.
     pub queue: u32,
+    #[serde(default)]
+    pub energy: EnergyOffer,
 }
 
 /// A model on offer.
@@ -148,6 +151,9 @@ pub struct Ticket {
     pub max_tokens: u32,
     /// What the client pays for a token, so that the answer's `usage` can say what it cost.
     pub price: Price,
+    /// What turns the node's joules into the site's, and into carbon.
+    #[serde(default)]
+    pub energy: EnergyTerms,
     /// Used when the client gave none, so that another node can take over the same answer.
     pub seed: i64,
     /// Seconds since 1970.

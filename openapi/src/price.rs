@@ -5,6 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::apportion::largest_remainders;
 use crate::units::Nanocredits;
 
 /// The price of a model on a node, in nanocredits per token.
@@ -113,7 +114,8 @@ impl Split {
         let mut weights = vec![u128::from(operator_ppm) * count];
         weights.extend(std::iter::repeat_n(u128::from(authors_ppm), authors));
         weights.extend([u128::from(self.gateway_ppm) * count, u128::from(self.audit_fund_ppm) * count]);
-        let parts = largest_remainders(income.get(), &weights);
+        let parts: Vec<Nanocredits> =
+            largest_remainders(income.get(), &weights).into_iter().map(Nanocredits::new).collect();
         Shares {
             operator: parts[0],
             authors: parts[1..=authors].to_vec(),
@@ -121,19 +123,6 @@ impl Split {
             audit_fund: parts[authors + 2],
         }
     }
-}
-
-fn largest_remainders(income: u64, weights: &[u128]) -> Vec<Nanocredits> {
-    let total: u128 = weights.iter().sum::<u128>().max(1);
-    let exact = |weight: &u128| u128::from(income) * weight;
-    let mut parts: Vec<u64> = weights.iter().map(|weight| (exact(weight) / total) as u64).collect();
-    let mut order: Vec<usize> = (0..weights.len()).collect();
-    order.sort_by_key(|at| std::cmp::Reverse(exact(&weights[*at]) % total));
-    let left = income - parts.iter().sum::<u64>();
-    for at in order.into_iter().take(left as usize) {
-        parts[at] += 1;
-    }
-    parts.into_iter().map(Nanocredits::new).collect()
 }
 
 #[cfg(test)]

@@ -2,13 +2,15 @@
 //! they change nothing.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use openapi::error::ApiError;
 use openapi::sse;
+use serde::Deserialize;
 
 use crate::error::Failure;
 use crate::router::{Doorway, json};
@@ -31,6 +33,37 @@ pub(crate) async fn status(State(door): State<Doorway>) -> Response {
         Some((Ok::<_, Infallible>(sse::data(&now).ok()?), (!gone).then_some(status)))
     });
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
+}
+
+/// Which reports a gateway has already.
+#[derive(Deserialize)]
+pub(crate) struct After {
+    #[serde(default)]
+    after: u64,
+}
+
+/// The node's energy reports, those that it still has and then those to come.
+pub(crate) async fn energy(
+    State(door): State<Doorway>,
+    Query(After { after }): Query<After>,
+) -> Result<Response, Failure> {
+    let log = door.node.energy.log().cloned().ok_or_else(ApiError::internal)?;
+    let mut newest = log.newest();
+    newest.mark_changed(); // the first look is at what is there
+    let events = futures_util::stream::unfold((log, newest, after), |(log, mut newest, after)| async move {
+        loop {
+            newest.changed().await.ok()?;
+            newest.borrow_and_update();
+            let kept = Arc::clone(&log);
+            let reports = tokio::task::spawn_blocking(move || kept.after(after)).await.ok()?.ok()?;
+            if let Some((last, _)) = reports.last() {
+                let last = *last;
+                let events: String = reports.iter().filter_map(|(_, statement)| sse::data(statement).ok()).collect();
+                return Some((Ok::<_, Infallible>(events), (log, newest, last)));
+            }
+        }
+    });
+    Ok(([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response())
 }
 
 /// Moves the limit of a running answer to what the ticket says.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use openapi::price::Price;
 use openapi::units::Nanocredits;
+use secrecy::SecretString;
 use url::Url;
 
 use crate::pull::SourceChoice;
@@ -32,6 +33,8 @@ pub enum Command {
         #[arg(long, env = "COMMONWATT_NODE_LISTEN", default_value = "127.0.0.1:8090")]
         listen: SocketAddr,
     },
+    /// Say what measures energy on this machine, how good its figures are, and what would make them better.
+    Doctor(Box<EnergyConfig>),
     /// Print the description of the local API as OpenAPI JSON.
     Openapi,
 }
@@ -80,10 +83,14 @@ pub struct ServeConfig {
     /// Lowers the most tokens that prompt and answer may have together.
     #[arg(long, env = "COMMONWATT_CONTEXT")]
     pub context: Option<usize>,
-    /// Power that one busy logical processor draws, for the energy estimate, in milliwatts. The default is the average
-    /// of cloud machines in the Cloud Carbon Footprint tables.
-    #[arg(long, env = "COMMONWATT_MILLIWATTS_PER_PROCESSOR", default_value_t = 3500)]
-    pub milliwatts_per_processor: u64,
+    #[command(flatten)]
+    pub energy: EnergyConfig,
+    /// Address on which Prometheus finds `/metrics`; it asks for no key.
+    #[arg(long, env = "COMMONWATT_NODE_METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// OpenTelemetry collector that gets the same metrics over OTLP, such as http://127.0.0.1:4318.
+    #[arg(long, env = "COMMONWATT_METRICS_COLLECTOR", hide_env_values = true)]
+    pub metrics_collector: Option<String>,
     /// Price in nanocredits per token, as `prompt,cached,completion`: of the prompt's tokens that are computed, of those
     /// that are still cached, and of the answer's. Without it the gateway's own list decides.
     #[arg(long, env = "COMMONWATT_PRICE", value_parser = price)]
@@ -94,6 +101,60 @@ pub struct ServeConfig {
     /// Stop when standard input ends: for a supervisor that must not leave a node behind.
     #[arg(long, hide = true)]
     pub with_parent: bool,
+}
+
+/// What measures the machine's energy, and where it stands. Everything that is stated here is shown as a claim.
+#[derive(Clone, Debug, Args)]
+pub struct EnergyConfig {
+    /// Zone of the electricity grid, such as DE, US-CA or SE-SE3. Without it no carbon is shown.
+    #[arg(long, env = "COMMONWATT_ZONE")]
+    pub zone: Option<String>,
+    /// The site's energy over the machines' (PUE), such as 1.2.
+    #[arg(long, env = "COMMONWATT_PUE")]
+    pub pue: Option<String>,
+    /// Where the PUE can be read up.
+    #[arg(long, env = "COMMONWATT_PUE_EVIDENCE")]
+    pub pue_evidence: Option<String>,
+    /// Whether the machine is there for this (dedicated) or would run anyway (opportunistic): then its idle energy is
+    /// its owner's.
+    #[arg(long, env = "COMMONWATT_IDLE_POLICY")]
+    pub idle_policy: Option<String>,
+    /// Kilograms of CO2e that making the machine has emitted.
+    #[arg(long, env = "COMMONWATT_EMBODIED_KILOGRAMS")]
+    pub embodied_kilograms: Option<String>,
+    /// Years that the machine will serve, of which making it is divided among those at work.
+    #[arg(long, env = "COMMONWATT_LIFESPAN_YEARS")]
+    pub lifespan_years: Option<String>,
+    /// Watts that the machine draws idle, if you know better than the tables. Only estimates use it.
+    #[arg(long, env = "COMMONWATT_IDLE_WATTS")]
+    pub idle_watts: Option<u32>,
+    /// Watts that it draws with all processors at work.
+    #[arg(long, env = "COMMONWATT_BUSY_WATTS")]
+    pub busy_watts: Option<u32>,
+    /// The engine computes on this machine's accelerators: meter them too.
+    #[arg(long, env = "COMMONWATT_METER_ACCELERATORS")]
+    pub meter_accelerators: bool,
+    /// Smart plug that the machine is on (Shelly, Tasmota), such as `http://192.168.1.5`; several with commas between them.
+    #[arg(long, env = "COMMONWATT_SMART_PLUG", value_delimiter = ',')]
+    pub smart_plug: Vec<Url>,
+    /// The machine's management controller (Redfish), such as `https://10.0.0.9`.
+    #[arg(long, env = "COMMONWATT_REDFISH")]
+    pub redfish: Option<Url>,
+    /// User of the management controller.
+    #[arg(long, env = "COMMONWATT_REDFISH_USER", requires = "redfish_password_file")]
+    pub redfish_user: Option<String>,
+    /// File with that user's password.
+    #[arg(long, env = "COMMONWATT_REDFISH_PASSWORD_FILE", requires = "redfish_user")]
+    pub redfish_password_file: Option<PathBuf>,
+    /// Socket of commonwatt-reader, which reads counters that only root may read.
+    #[arg(long, env = "COMMONWATT_ENERGY_READER")]
+    pub energy_reader: Option<PathBuf>,
+    /// Live figures of the grid: carbon-intensity-gb, electricity-maps, or an address that answers {"g_per_kwh": …}.
+    #[arg(long, env = "COMMONWATT_GRID_SOURCE")]
+    pub grid_source: Option<String>,
+    /// Key for that source.
+    #[arg(long, env = "COMMONWATT_GRID_KEY", hide_env_values = true)]
+    pub grid_key: Option<SecretString>,
 }
 
 impl ServeConfig {

@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use openapi::node::{Enrolled, Enrolment, Greeting, TUNNEL_AUDIENCE};
+use serde::Serialize;
 use url::Url;
 use uuid::Uuid;
 
@@ -73,7 +74,15 @@ impl Identity {
             exp: now + GREETING_SECONDS,
             jti: Uuid::now_v7(),
         };
-        Ok(jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &greeting, &self.jws_key)?)
+        self.statement(&greeting)
+    }
+
+    /// A statement of this node, as compact JWS.
+    ///
+    /// # Errors
+    /// When signing fails.
+    pub fn statement(&self, claims: &impl Serialize) -> anyhow::Result<String> {
+        Ok(jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), claims, &self.jws_key)?)
     }
 
     /// What the gateway with these addresses answered when this node enrolled with it. One address that is known is

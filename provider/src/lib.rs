@@ -24,6 +24,8 @@ pub mod limits;
 
 pub mod energy;
 
+pub mod metrics;
+
 pub mod node;
 
 pub mod measure;
@@ -43,5 +45,9 @@ pub mod enrol;
 pub mod tunnel;
 
 pub mod connect;
+
+pub mod doctor;
+
+pub mod reader;
 
 pub mod serve;

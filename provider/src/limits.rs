@@ -106,7 +106,17 @@ mod tests {
 
     fn ticket(request: Uuid, attempt: u32, max_tokens: u32) -> Ticket {
         let price = openapi::price::Price::default();
-        Ticket { aud: Uuid::nil(), request, attempt, model: "m".to_owned(), max_tokens, price, seed: 0, exp: 0 }
+        Ticket {
+            aud: Uuid::nil(),
+            request,
+            attempt,
+            model: "m".to_owned(),
+            max_tokens,
+            price,
+            energy: openapi::energy::EnergyTerms::default(),
+            seed: 0,
+            exp: 0,
+        }
     }
 
     #[tokio::test]

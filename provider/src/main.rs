@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use provider::config::{Command, Config};
 use provider::pull::{self, catalogue};
-use provider::{router, serve};
+use provider::{doctor, router, serve};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -44,6 +44,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
             print(&folder.display().to_string())
         }
         Command::Healthcheck { listen } => healthcheck(listen).await,
+        Command::Doctor(config) => print(doctor::report(&config).await?.trim_end()),
         Command::Openapi => print(&router::document().to_pretty_json()?),
     }
 }

@@ -90,5 +90,6 @@ fn task(engine: &Engine, stream: u32) -> Task {
         seed: 0,
         max_tokens: TOKENS,
         limit: Limit::none(),
+        presence: None,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use openapi::energy::{EnergyOffer, EnergyTerms};
 use openapi::manifest::ModelManifest;
 use openapi::model::Model;
 use openapi::node::{Offer, OfferedModel};
@@ -9,8 +10,10 @@ use openapi::price::Price;
 use tokio_util::task::TaskTracker;
 
 use crate::energy::Ledger;
+use crate::energy::setup::Metered;
 use crate::engine::Engine;
 use crate::limits::Limits;
+use crate::metrics::Metrics;
 use crate::slots::Slots;
 
 /// Everything that a request needs on this node.
@@ -20,6 +23,11 @@ pub struct Node {
     pub model_id: String,
     pub slots: Slots,
     pub energy: Ledger,
+    pub metrics: Arc<Metrics>,
+    /// What the operator says of the machine and its place.
+    pub site: EnergyOffer,
+    /// What that means for the machine's own clients; a gateway sets its own.
+    pub terms: EnergyTerms,
     /// What the operator asks for; without it the gateway's own list decides.
     pub price: Option<Price>,
     pub limits: Limits,
@@ -35,7 +43,7 @@ impl Node {
         engine: Engine,
         manifest: ModelManifest,
         slots: Slots,
-        energy: Ledger,
+        Metered { ledger, metrics, offer, terms }: Metered,
         price: Option<Price>,
     ) -> Arc<Self> {
         let model_id = manifest.id();
@@ -45,7 +53,10 @@ impl Node {
             manifest,
             model_id,
             slots,
-            energy,
+            energy: ledger,
+            metrics,
+            site: offer,
+            terms,
             price,
             limits: Limits::default(),
             answers: TaskTracker::new(),
@@ -77,6 +88,7 @@ impl Node {
             }],
             slots: self.slots.count(),
             queue: self.slots.queue(),
+            energy: self.site.clone(),
         }
     }
 

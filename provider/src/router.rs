@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use openapi::energy::report::ENERGY_PATH;
 use openapi::error::ApiError;
 use openapi::model::ModelList;
 use openapi::node::{COUNT_PATH, LIMIT_PATH, MOVE_PATH, OFFER_PATH, STATUS_PATH, Ticket};
@@ -63,6 +64,7 @@ pub fn tunnelled(node: Arc<Node>, tickets: TicketVerifier, elsewhere: Cancellati
     let api = api
         .route(OFFER_PATH, get(calls::offer))
         .route(STATUS_PATH, get(calls::status))
+        .route(ENERGY_PATH, get(calls::energy))
         .route(LIMIT_PATH, post(calls::limit))
         .route(COUNT_PATH, post(answer::count))
         .route(MOVE_PATH, post(move_away));

@@ -11,9 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::ServeConfig;
 use crate::connect;
-use crate::energy::{Ledger, ProcessorTime};
+use crate::energy::setup::{self, Outside};
 use crate::engine::Engine;
+use crate::identity::Identity;
 use crate::measure;
+use crate::metrics;
 use crate::node::Node;
 use crate::pull;
 use crate::pull::catalogue::{self, CatalogueEntry};
@@ -29,9 +31,15 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
         format!("cannot listen on {}: choose another address with COMMONWATT_NODE_LISTEN", config.listen)
     })?;
-    let node = start(&config).await?;
+    let node = start(&config, &stop).await?;
     tracing::info!(listen = %listener.local_addr()?, model = node.manifest.name, slots = node.slots.count(), "the node is ready");
 
+    if let Some(address) = config.metrics_listen {
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address}: choose another address with COMMONWATT_NODE_METRICS_LISTEN")
+        })?;
+        tokio::spawn(metrics::serve(Arc::clone(&node.metrics), listener, stop.clone()));
+    }
     let connected = (!config.gateway.is_empty())
         .then(|| tokio::spawn(connect::stay_connected(config.clone(), Arc::clone(&node), stop.clone())));
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
@@ -50,7 +58,10 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
         }
         serving.await?.context("the local listener failed")
     });
-    match drained.await {
+    let drained = drained.await;
+    let metrics = Arc::clone(&node.metrics);
+    tokio::task::spawn_blocking(move || metrics.close()).await?;
+    match drained {
         Ok(ended) => ended,
         Err(_) => {
             tracing::warn!(seconds = config.drain_seconds, "stopped before every answer was complete");
@@ -60,7 +71,9 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
 }
 
 /// Fetches and loads the model and puts the node together.
-async fn start(config: &ServeConfig) -> anyhow::Result<Arc<Node>> {
+async fn start(config: &ServeConfig, stop: &CancellationToken) -> anyhow::Result<Arc<Node>> {
+    // What the operator says is checked before the model is fetched.
+    let surveyed = setup::survey(&config.energy).await?;
     let entry = catalogue::find(&config.model.model)?;
     let folder = pull::pull(entry, &config.model.source, &config.model.data).await?;
     let manifest = manifest(entry);
@@ -71,8 +84,12 @@ async fn start(config: &ServeConfig) -> anyhow::Result<Arc<Node>> {
         Some(slots) => slots,
         None => measure::slots(&engine, &manifest.id(), &config.model.data).await?,
     };
-    let energy = Ledger::new(ProcessorTime::new(config.milliwatts_per_processor));
-    Ok(Node::new(engine, manifest, Slots::new(slots, config.queue), energy, config.price))
+    let folder = config.model.data.join("energy");
+    let identity = (!config.gateway.is_empty()).then(|| Identity::open(&config.model.data)).transpose()?;
+    let reports = identity.map(|identity| (folder.as_path(), Arc::new(identity)));
+    let outside = Outside { reports, collector: config.metrics_collector.as_deref() };
+    let metered = setup::start(&config.energy, surveyed, &manifest, outside, stop)?;
+    Ok(Node::new(engine, manifest, Slots::new(slots, config.queue), metered, config.price))
 }
 
 fn manifest(entry: &CatalogueEntry) -> ModelManifest {

@@ -6,6 +6,7 @@
 mod bad_input;
 mod chat;
 mod endings;
+mod energy;
 mod engine;
 mod keys;
 mod leases;

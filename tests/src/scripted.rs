@@ -11,7 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::{StreamExt, stream};
-use openapi::energy::{Boundary, Energy, Tier};
+use openapi::energy::{Boundary, Energy, EnergyOffer, Tier};
 use openapi::frame::{USAGE_EVENT, UsageFrame};
 use openapi::manifest::{ManifestFile, ModelManifest};
 use openapi::node::{NodeStatus, OFFER_PATH, Offer, OfferedModel, STATUS_PATH};
@@ -46,6 +46,9 @@ pub enum Behaviour {
     Fails,
     /// Has no room.
     Busy,
+    /// Answers at once, and says another energy each time: of every tier in turn, from ten millijoules to a kilojoule. None of
+    /// them is settled, so that nobody judges them.
+    AnyEnergy,
 }
 
 /// A connected scripted node.
@@ -95,11 +98,11 @@ impl Drop for ScriptedNode {
 
 fn router(behaviour: Behaviour, asked: Arc<AtomicUsize>) -> Router {
     let answer = move || {
-        asked.fetch_add(1, Ordering::Relaxed);
-        async move { answer(behaviour) }
+        let turn = asked.fetch_add(1, Ordering::Relaxed);
+        async move { answer(behaviour, turn) }
     };
     Router::new()
-        .route(OFFER_PATH, get(|| async { serde_json::to_string(&offer()).expect("JSON") }))
+        .route(OFFER_PATH, get(move || async move { serde_json::to_string(&offer(behaviour)).expect("JSON") }))
         .route(
             STATUS_PATH,
             get(|| async {
@@ -109,7 +112,7 @@ fn router(behaviour: Behaviour, asked: Arc<AtomicUsize>) -> Router {
         .route("/v1/chat/completions", post(answer))
 }
 
-fn offer() -> Offer {
+fn offer(behaviour: Behaviour) -> Offer {
     let manifest = ModelManifest {
         name: MODEL.to_owned(),
         files: vec![ManifestFile { path: "scripted.gguf".to_owned(), bytes: 1, sha256: "00".repeat(32) }],
@@ -122,10 +125,20 @@ fn offer() -> Offer {
         models: vec![OfferedModel { manifest, context_length: 100, price: None }],
         slots: 100,
         queue: 0,
+        energy: match behaviour {
+            Behaviour::AnyEnergy => EnergyOffer {
+                zone: Some("DE".to_owned()),
+                pue_milli: 1_200,
+                tier: Tier::B,
+                boundary: Boundary::NodeDc,
+                ..EnergyOffer::default()
+            },
+            _ => EnergyOffer::default(),
+        },
     }
 }
 
-fn answer(behaviour: Behaviour) -> Response {
+fn answer(behaviour: Behaviour, turn: usize) -> Response {
     match behaviour {
         Behaviour::Answers { pieces, every_ms } => {
             let paced = stream::iter(0..pieces).then(move |at| async move {
@@ -157,20 +170,17 @@ fn answer(behaviour: Behaviour) -> Response {
                 json!({"error": {"message": "full", "type": "server_error", "param": null, "code": null}}).to_string();
             (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
         }
+        Behaviour::AnyEnergy => events(stream::iter([piece_with(any_energy(turn), 0, MODEL), sse::DONE.to_owned()])),
     }
 }
 
 /// The usage frame and the chunk of one token.
 fn piece(at: usize, model: &str) -> String {
     let spent = Microjoules::new(1000 * (at as u64 + 1));
-    let energy = Energy {
-        microjoules: spent,
-        low_microjoules: spent,
-        high_microjoules: spent,
-        tier: Tier::E,
-        boundary: Boundary::Device,
-        method: "scripted/1".to_owned(),
-    };
+    piece_with(Energy::exact(spent, (Tier::E, Boundary::Device), "scripted/1"), at, model)
+}
+
+fn piece_with(energy: Energy, at: usize, model: &str) -> String {
     let frame = UsageFrame {
         prompt_tokens: 5,
         completion_tokens: at as u64 + 1,
@@ -181,6 +191,26 @@ fn piece(at: usize, model: &str) -> String {
     let chunk = json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model,
         "choices": [{"index": 0, "delta": {"content": format!(" {at}")}, "finish_reason": null}]});
     sse::named(USAGE_EVENT, &frame).expect("JSON") + &sse::data(&chunk).expect("JSON")
+}
+
+/// The same for the same turn.
+fn any_energy(turn: usize) -> Energy {
+    let mut random = fastrand::Rng::with_seed(turn as u64);
+    let tier = Tier::ALL[turn % Tier::ALL.len()];
+    let microjoules = 10f64.powf(4.0 + 5.0 * random.f64()) as u64;
+    let part = |milli: u64| Microjoules::new(microjoules * milli / 1_000);
+    let (low, high) = tier.interval_milli();
+    Energy {
+        microjoules: Microjoules::new(microjoules),
+        low_microjoules: part(low),
+        high_microjoules: part(high),
+        marginal_microjoules: part(random.u64(0..=1_000)),
+        prefill_microjoules: part(random.u64(0..=1_000)),
+        tier,
+        boundary: Boundary::NodeDc,
+        method: "scripted/1".to_owned(),
+        settled: false,
+    }
 }
 
 fn events(events: impl futures_util::Stream<Item = String> + Send + 'static) -> Response {

@@ -19,6 +19,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioExecutor;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use openapi::energy::EnergyTerms;
 use openapi::node::{ENROL_PATH, Enrolled, TICKET_HEADER, TUNNEL_PATH, TUNNEL_PROTOCOL, Ticket};
 use openapi::sse::{Event, Scanner};
 use serde_json::Value;
@@ -111,7 +112,17 @@ impl Tunnel {
     pub fn ticket(&self, request: Uuid, max_tokens: u32) -> Ticket {
         let model = MODEL.to_owned();
         let (aud, price) = (self.identity.enrolled.node, openapi::price::Price::default());
-        Ticket { aud, request, attempt: 1, model, max_tokens, price, seed: 7, exp: NEVER }
+        Ticket {
+            aud,
+            request,
+            attempt: 1,
+            model,
+            max_tokens,
+            price,
+            energy: EnergyTerms::default(),
+            seed: 7,
+            exp: NEVER,
+        }
     }
 
     /// Calls the node.

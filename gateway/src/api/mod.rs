@@ -3,6 +3,8 @@
 
 pub mod cancel;
 
+pub mod energy;
+
 pub mod events;
 
 pub mod keys;

@@ -158,7 +158,13 @@ mod tests {
         };
         let (one, two) = (manifest("one"), manifest("two"));
         let models = [&one, &two].map(|model| OfferedModel { manifest: model.clone(), context_length: 8, price: None });
-        let offer = Some(Offer { version: "1".to_owned(), models: models.to_vec(), slots: 1, queue: 0 });
+        let offer = Some(Offer {
+            version: "1".to_owned(),
+            models: models.to_vec(),
+            slots: 1,
+            queue: 0,
+            energy: openapi::energy::EnergyOffer::default(),
+        });
         assert_eq!(offered(offer.clone(), None).unwrap(), [one.id(), two.id()]);
         assert_eq!(offered(offer.clone(), Some("two")).unwrap(), [two.id()]);
         assert_eq!(offered(offer.clone(), Some(&one.id())).unwrap(), [one.id()]);

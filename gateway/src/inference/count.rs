@@ -79,15 +79,7 @@ mod tests {
     use super::*;
 
     fn frame(prompt: u64, completion: u64, ids: usize) -> UsageFrame {
-        let none = Microjoules::ZERO;
-        let energy = Energy {
-            microjoules: none,
-            low_microjoules: none,
-            high_microjoules: none,
-            tier: Tier::E,
-            boundary: Boundary::Device,
-            method: "test/1".to_owned(),
-        };
+        let energy = Energy::exact(Microjoules::ZERO, (Tier::E, Boundary::Device), "test/1");
         UsageFrame {
             prompt_tokens: prompt,
             completion_tokens: completion,

@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::Request as HttpRequest;
 use hyper::header::CONTENT_TYPE;
+use openapi::energy::EnergyTerms;
 use openapi::error::{ApiError, ErrorBody};
 use openapi::node::{COUNT_PATH, PromptCount, TICKET_HEADER};
 use openapi::price::{BilledTokens, Price};
@@ -168,7 +169,14 @@ fn wait(node: &Arc<crate::nodes::Node>, typical: Option<Typical>) -> u64 {
 async fn count(app: &App, lease: &Lease, id: Uuid, request: &Request) -> Result<PromptCount, ApiError> {
     let node = lease.node();
     let model = node.model_named(&request.model).ok_or_else(|| no_node(&request.model))?;
-    let call = Call { request: id, attempt: 1, model: model.id.clone(), max_tokens: u32::MAX, price: Price::default() };
+    let call = Call {
+        request: id,
+        attempt: 1,
+        model: model.id.clone(),
+        max_tokens: u32::MAX,
+        price: Price::default(),
+        energy: EnergyTerms::default(),
+    };
     let ticket = node.ticket(&app.secrets, &call).map_err(|_| ApiError::internal())?;
     let ask = HttpRequest::post(COUNT_PATH)
         .header(CONTENT_TYPE, "application/json")

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use openapi::chat::FinishReason;
-use openapi::energy::EnergyUsage;
+use openapi::energy::{EnergyComment, EnergyTerms, EnergyUsage, Status, disclose};
 use openapi::frame::UsageFrame;
 use openapi::price::BilledTokens;
 use openapi::units::{Microseconds, Nanocredits};
@@ -14,12 +14,13 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::count::Count;
-use super::record::{AttemptRecord, OpenRequest, Outcome, RequestRecord};
+use super::record::{AttemptEnergy, AttemptRecord, OpenRequest, Outcome, RequestRecord};
 use super::running::Entry;
 use super::terms::Terms;
 use crate::admission::{Amounts, Hold};
 use crate::app::App;
 use crate::auth::Caller;
+use crate::energy::court::Tried;
 use crate::journal::Settled;
 use crate::nodes::{Call, Lease, ServedModel};
 use crate::prices::PriceVersion;
@@ -52,6 +53,8 @@ pub(super) struct Meter {
     first_byte: Option<Microseconds>,
     running: Option<Running>,
     past: Vec<AttemptRecord>,
+    /// Why the node of the attempt under way was chosen, where the request had a say in it.
+    choice: Option<String>,
     outcome: Outcome,
     status: u16,
     settled: bool,
@@ -62,6 +65,8 @@ struct Running {
     lease: Lease,
     price: PriceVersion,
     model: Arc<ServedModel>,
+    /// What turns the node's joules into the site's, and into carbon.
+    terms: EnergyTerms,
     started: Instant,
     /// Tokens that the answer may have as far as is held for.
     limit: u64,
@@ -79,6 +84,12 @@ impl Running {
     fn finish_reason(&self) -> Option<FinishReason> {
         self.used.as_ref().and_then(|used| used.finish_reason)
     }
+
+    fn energy(&self) -> Option<EnergyUsage> {
+        let energy = &self.used.as_ref()?.energy;
+        let status = if energy.settled { Status::Settled } else { Status::Provisional };
+        Some(disclose(energy, &self.terms, status))
+    }
 }
 
 impl Meter {
@@ -89,6 +100,7 @@ impl Meter {
             first_byte: None,
             running: None,
             past: Vec::new(),
+            choice: None,
             // Unless somebody says otherwise: then nobody was there any more to say it.
             outcome: Outcome::ClientLeft,
             status: CLIENT_CLOSED_REQUEST,
@@ -121,21 +133,35 @@ impl Meter {
         self.running.as_ref().map(|running| running.lease.node_id())
     }
 
+    /// Why the next attempt's node was chosen.
+    pub(super) fn chosen(&mut self, reason: String) {
+        self.choice = Some(reason);
+    }
+
+    /// The same, for the reply's headers.
+    pub(super) fn choice(&self) -> Option<&str> {
+        self.choice.as_deref()
+    }
+
     /// A try on a node begins.
     pub(super) fn begin_attempt(&mut self, lease: Lease, price: PriceVersion, model: &Arc<ServedModel>) -> Call {
         let limit = self.admission.terms.held;
+        let terms = self.admission.app.energies.terms(&lease.node());
         let call = Call {
             request: self.id(),
             attempt: self.past.len() as u32 + 1,
             model: model.id.clone(),
             max_tokens: u32::try_from(limit).unwrap_or(u32::MAX),
             price: price.price,
+            energy: terms.clone(),
         };
+        self.admission.app.court.begins(lease.node_id(), call.request, call.attempt);
         self.admission.entry.attempts(&lease.node(), &call);
         self.running = Some(Running {
             lease,
             price,
             model: Arc::clone(model),
+            terms,
             started: Instant::now(),
             limit,
             used: None,
@@ -211,10 +237,13 @@ impl Meter {
             _ => running.lease.succeeded(),
         }
         let used = running.used.as_ref();
+        running.lease.spoke(running.delivered.completion, running.started.elapsed());
         let overclaimed = running.count.overclaimed(self.admission.terms.prompt, running.finish_reason().is_some());
         if overclaimed > 0 && outcome != Outcome::ClientLeft {
             tracing::warn!(node = %running.lease.node_id(), request = %self.id(), overclaimed, "a node claims tokens that it did not stream");
         }
+        self.judge(running, outcome);
+        let delivered = running.delivered != BilledTokens::default();
         self.past.push(AttemptRecord {
             request_id: self.id(),
             attempt: self.past.len() as u32 + 1,
@@ -224,8 +253,30 @@ impl Meter {
             completion_tokens: used.map_or(0, |used| used.completion_tokens),
             overclaimed_tokens: overclaimed,
             microjoules: used.map(|used| used.energy.microjoules).unwrap_or_default(),
+            energy: used.map(|used| AttemptEnergy::new(&used.energy, &running.terms, delivered)),
             duration_microseconds: running.started.elapsed().into(),
         });
+    }
+
+    /// What the node claims for the energy of an answer that is complete is held against what was counted here.
+    fn judge(&self, running: &Running, outcome: Outcome) {
+        let (app, node) = (&self.admission.app, running.lease.node());
+        let attempt = self.past.len() as u32 + 1;
+        let Some(used) = &running.used else {
+            return app.court.came_to_nothing(node.id, self.id(), attempt);
+        };
+        if outcome == Outcome::Completed && used.energy.settled {
+            let tried = Tried {
+                request: self.id(),
+                attempt,
+                model: &running.model.id,
+                prompt_tokens: running.delivered.prompt,
+                completion_tokens: running.delivered.completion,
+                took: running.started.elapsed().into(),
+                claim: Some(&used.energy),
+            };
+            app.court.hear(app, &node, &tried);
+        }
     }
 
     /// What becomes of the request, and the status that the client sees.
@@ -263,7 +314,15 @@ impl Meter {
 
     /// What the attempt has cost in energy so far.
     pub(super) fn energy(&self) -> Option<EnergyUsage> {
-        self.running.as_ref()?.used.as_ref().map(|used| EnergyUsage::from(&used.energy))
+        self.running.as_ref()?.energy()
+    }
+
+    /// The same for the comment before the end of every stream, under the names that others give it.
+    pub(super) fn energy_comment(&self) -> Option<String> {
+        let running = self.running.as_ref()?;
+        let worked = Microseconds::from(running.started.elapsed());
+        let comment = EnergyComment::new(running.energy()?, running.lease.node_id().to_string(), worked.get());
+        serde_json::to_string(&comment).ok()
     }
 
     /// What the delivered part of the answer costs.
@@ -309,6 +368,7 @@ impl Meter {
             });
         }
         record.log();
+        self.admission.app.metrics.record(&record);
         let app = &self.admission.app;
         app.metering.then(|| app.journal.settle(record.request.id, &record.to_bytes()))
     }

@@ -14,6 +14,8 @@ mod relay;
 
 mod request;
 
+mod route;
+
 pub mod running;
 
 pub mod ship;
@@ -21,6 +23,8 @@ pub mod ship;
 mod terms;
 
 pub mod typical;
+
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
@@ -34,7 +38,8 @@ use crate::admission::{Hold, Refusal};
 use crate::app::App;
 use crate::auth::{self, Caller};
 use crate::error::Failure;
-use crate::nodes::{NoNode, Node};
+use crate::nodes::preference::Preference;
+use crate::nodes::{Lease, NoNode, Node};
 use crate::prices::PriceVersion;
 use forward::{Fault, forward};
 use meter::{Admission, Meter};
@@ -168,10 +173,10 @@ async fn attempt(app: &App, meter: &mut Meter, request: &Request) -> Result<forw
             let affordable = |price: &Price| held.is_none_or(|held| terms.cost(price) <= held);
             !tried.contains(&node.id) && price.is_some_and(|price| affordable(&price.price))
         };
-        let lease = match app.nodes.lease(&request.model, suits) {
+        let lease = match lease(app, meter, request, suits) {
             Ok(lease) => lease,
-            Err(NoNode) if meter.has_failed() => return Err((Outcome::NodeFailed, node_failed())),
-            Err(NoNode) => return Err((Outcome::NoNode, no_node(&request.model))),
+            Err(_) if meter.has_failed() => return Err((Outcome::NodeFailed, node_failed())),
+            Err(refused) => return Err((Outcome::NoNode, refused)),
         };
         tried.push(lease.node_id());
         attempts += 1;
@@ -183,6 +188,32 @@ async fn attempt(app: &App, meter: &mut Meter, request: &Request) -> Result<forw
             Err(Fault::Node(_)) if attempts == MOST_ATTEMPTS => return Err((Outcome::NodeFailed, node_failed())),
             Err(Fault::Busy(_) | Fault::Node(_)) => {}
         }
+    }
+}
+
+/// Leases the node that suits the request best, or, where it does not mind, the less loaded of two.
+fn lease(app: &App, meter: &mut Meter, request: &Request, suits: impl Fn(&Node) -> bool) -> Result<Lease, ApiError> {
+    if request.preference == Preference::default() {
+        return app.nodes.lease(&request.model, suits).map_err(|NoNode| no_node(&request.model));
+    }
+    let terms = *meter.terms();
+    let cost = |node: &Node| {
+        price(app, node, &request.model, terms.at).map_or(Nanocredits::ZERO, |price| terms.cost(&price.price))
+    };
+    let mut refusal = None;
+    let choose = |nodes: &[Arc<Node>]| match route::route(app, request, &terms, nodes, cost) {
+        Ok(choice) => Some(choice),
+        Err(none) => {
+            refusal = route::none_suits(&request.preference, none);
+            None
+        }
+    };
+    match app.nodes.lease_chosen(&request.model, suits, choose) {
+        Ok((lease, reason)) => {
+            meter.chosen(reason.to_string());
+            Ok(lease)
+        }
+        Err(NoNode) => Err(refusal.unwrap_or_else(|| no_node(&request.model))),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What became of each request, as the journal keeps it and the database gets it: field names are the tables' columns.
 
-use openapi::energy::Energy;
+use openapi::energy::{Boundary, Energy, EnergyTerms, Grid, Status, Tier};
 use openapi::units::{Microjoules, Microseconds, Nanocredits};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -120,6 +120,54 @@ pub struct AttemptRecord {
     pub overclaimed_tokens: u64,
     pub microjoules: Microjoules,
     pub duration_microseconds: Microseconds,
+    /// None when the node had not begun to compute.
+    #[serde(flatten)]
+    pub energy: Option<AttemptEnergy>,
+}
+
+/// What a try took in energy, and what that means at its place.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttemptEnergy {
+    /// True when the client got something of it.
+    pub delivered: bool,
+    pub low_microjoules: Microjoules,
+    pub high_microjoules: Microjoules,
+    pub marginal_microjoules: Microjoules,
+    pub prefill_microjoules: Microjoules,
+    pub idle_microjoules: Microjoules,
+    pub tier: Tier,
+    pub boundary: Boundary,
+    pub method: String,
+    pub energy_status: Status,
+    pub believed: bool,
+    pub pue_milli: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grid: Option<Grid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embodied_nanograms_per_joule: Option<u64>,
+}
+
+impl AttemptEnergy {
+    /// What the node said in the end, under these terms. A figure that contradicts itself is held within its bounds.
+    pub fn new(energy: &Energy, terms: &EnergyTerms, delivered: bool) -> Self {
+        let figure = energy.microjoules;
+        Self {
+            delivered,
+            low_microjoules: energy.low_microjoules.min(figure),
+            high_microjoules: energy.high_microjoules.max(figure),
+            marginal_microjoules: energy.marginal_microjoules.min(figure),
+            prefill_microjoules: energy.prefill_microjoules.min(figure),
+            idle_microjoules: terms.idle_share(figure),
+            tier: energy.tier,
+            boundary: energy.boundary,
+            method: energy.method.clone(),
+            energy_status: if energy.settled { Status::Settled } else { Status::Provisional },
+            believed: terms.believed && energy.is_sane(),
+            pue_milli: terms.pue_milli,
+            grid: terms.grid.clone(),
+            embodied_nanograms_per_joule: terms.embodied_nanograms_per_joule,
+        }
+    }
 }
 
 impl RequestRecord {

@@ -19,9 +19,12 @@ use crate::error::Failure;
 
 /// The node that answered.
 const NODE_HEADER: HeaderName = HeaderName::from_static("x-commonwatt-node");
+/// Why this node was chosen, where the request had a say in it.
+const CHOICE_HEADER: HeaderName = HeaderName::from_static("x-commonwatt-choice");
 /// The request, to look up at `GET /api/requests/{id}`.
 const REQUEST_HEADER: HeaderName = HeaderName::from_static("x-commonwatt-request-id");
 const JOULES_HEADER: HeaderName = HeaderName::from_static("x-energy-joules");
+const GRAMS_HEADER: HeaderName = HeaderName::from_static("x-energy-co2-grams");
 const TIER_HEADER: HeaderName = HeaderName::from_static("x-energy-tier");
 /// Credits, as an exact decimal.
 const COST_HEADER: HeaderName = HeaderName::from_static("x-cost");
@@ -54,7 +57,9 @@ pub(super) async fn whole(answer: Answer, mut meter: Meter) -> Result<Response, 
     headers.extend(meter.outcome_header().map(|outcome| (OUTCOME_HEADER, outcome)));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(energy) = meter.energy() {
-        headers.extend(HeaderValue::try_from(energy.joules.to_string()).map(|joules| (JOULES_HEADER, joules)));
+        let figure = |figure: Option<f64>| HeaderValue::try_from(figure?.to_string()).ok();
+        headers.extend(figure(energy.joules).map(|joules| (JOULES_HEADER, joules)));
+        headers.extend(figure(energy.g_co2e).map(|grams| (GRAMS_HEADER, grams)));
         headers.insert(TIER_HEADER, HeaderValue::from_static(energy.tier.letter()));
     }
     meter.finish().await;
@@ -105,6 +110,9 @@ impl Relay {
     /// What the request used stands before the end mark, in a comment that every client skips.
     async fn completed(mut self, mut bytes: Vec<u8>, done: &Event) -> Piece {
         self.meter.complete();
+        if let Some(energy) = self.meter.energy_comment() {
+            bytes.extend_from_slice(sse::comment(&format!("energy {energy}")).as_bytes());
+        }
         bytes.extend_from_slice(sse::comment(&format!("commonwatt {}", self.meter.summary())).as_bytes());
         bytes.extend_from_slice(&done.raw);
         self.meter.finish().await;
@@ -130,6 +138,9 @@ fn headers(meter: &Meter) -> HeaderMap {
     let request = value(meter.id()).map(|id| (REQUEST_HEADER, id));
     let node = meter.node().and_then(value).map(|id| (NODE_HEADER, id));
     let mut headers: HeaderMap = request.into_iter().chain(node).collect();
+    headers.extend(
+        meter.choice().and_then(|choice| HeaderValue::try_from(choice).ok()).map(|choice| (CHOICE_HEADER, choice)),
+    );
     headers.extend(meter.limit_headers());
     headers
 }

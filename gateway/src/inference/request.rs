@@ -6,6 +6,8 @@ use openapi::error::ApiError;
 use openapi::fields::Fields;
 use openapi::sampling;
 
+use crate::nodes::preference::Preference;
+
 /// Which of the paths that compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -53,6 +55,8 @@ pub(super) struct Request {
     pub(super) stream: bool,
     /// The most tokens that it wants; none: as many as the model will give.
     pub(super) max_tokens: Option<u32>,
+    /// What it asks of the nodes that may answer it.
+    pub(super) preference: Preference,
     pub(super) body: Bytes,
 }
 
@@ -62,9 +66,10 @@ impl Request {
         let model = fields.string("model")?.ok_or_else(|| ApiError::missing("model"))?;
         let stream = fields.boolean("stream")?.unwrap_or(false);
         let max_tokens = sampling::max_tokens(&mut fields)?.or(endpoint.default_max_tokens());
+        let preference = Preference::read(fields.take("provider")?.as_ref())?;
         if !fields.left_over().any(|field| field == endpoint.prompt_field()) {
             return Err(ApiError::missing(endpoint.prompt_field()));
         }
-        Ok(Self { endpoint, model, stream, max_tokens, body })
+        Ok(Self { endpoint, model, stream, max_tokens, preference, body })
     }
 }

@@ -37,6 +37,25 @@ impl Nodes {
         Ok(Lease { node })
     }
 
+    /// Leases the node that `choose` picks among those that serve the model and suit the request.
+    ///
+    /// # Errors
+    /// When there is none, or it picks none.
+    pub fn lease_chosen<Reason>(
+        &self,
+        model: &str,
+        suits: impl Fn(&Node) -> bool,
+        choose: impl FnOnce(&[Arc<Node>]) -> Option<(Uuid, Reason)>,
+    ) -> Result<(Lease, Reason), NoNode> {
+        let now = Instant::now();
+        let mut candidates = self.all();
+        candidates.retain(|node| serves(node, model) && node.is_up(now) && suits(node));
+        let (chosen, reason) = choose(&candidates).ok_or(NoNode)?;
+        let node = candidates.into_iter().find(|node| node.id == chosen).ok_or(NoNode)?;
+        node.in_flight.fetch_add(1, Ordering::Relaxed);
+        Ok((Lease { node }, reason))
+    }
+
     /// Waits a moment when no connected node serves the model: it may be on its way from one replica to another. True
     /// when one came, which is worth another try even if it was tried before.
     pub async fn await_one(&self, model: &str) -> bool {
@@ -80,7 +99,12 @@ impl Lease {
 
     /// The node began to answer after this long.
     pub fn answered(&self, first_byte: Duration) {
-        lock(&self.node.health).answered(first_byte);
+        lock(&self.node.health).answered(first_byte, Instant::now());
+    }
+
+    /// The node made so many tokens in this time.
+    pub fn spoke(&self, tokens: u64, time: Duration) {
+        lock(&self.node.health).spoke(tokens, time);
     }
 
     /// The node did its part, whatever became of the request.

@@ -1,7 +1,13 @@
 //! The nodes that are connected, to this replica or to another: what each serves, how loaded it is, and which one gets the
 //! next request.
 
+pub mod choose;
+
 pub mod enrol;
+
+pub mod marginal;
+
+pub mod preference;
 
 pub(crate) mod connection;
 

@@ -9,11 +9,13 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use jsonwebtoken::{Algorithm, Header};
+use openapi::energy::EnergyTerms;
 use openapi::node::{NodeStatus, Offer, Ticket};
 use openapi::price::Price;
 use uuid::Uuid;
 
 use super::health::Health;
+use super::marginal::State;
 use super::way::{CallError, Way};
 use super::{lock, unix_seconds};
 use crate::secrets::Secrets;
@@ -63,6 +65,7 @@ pub struct Call {
     /// The most tokens that the answer may have.
     pub max_tokens: u32,
     pub price: Price,
+    pub energy: EnergyTerms,
 }
 
 impl Node {
@@ -88,6 +91,7 @@ impl Node {
             model: call.model.clone(),
             max_tokens: call.max_tokens,
             price: call.price,
+            energy: call.energy.clone(),
             // The same for every attempt, so that another node can take over the same answer.
             seed: call.request.as_u128() as i64,
             exp: unix_seconds() + TICKET_SECONDS,
@@ -179,6 +183,19 @@ impl Node {
         let status = way.status();
         let work = u64::from(self.in_flight().max(status.running + status.waiting));
         (work * 1000 / u64::from(way.offer().slots.max(1)), lock(&self.health).typical_first_byte())
+    }
+
+    /// How busy it is, and how fast it has been of late.
+    pub(crate) fn state(&self) -> (State, u32) {
+        let way = self.best();
+        let status = way.status();
+        let health = lock(&self.health);
+        let state = State {
+            running: self.in_flight().max(status.running + status.waiting),
+            slots: way.offer().slots,
+            typical_first_byte: health.faded_first_byte(Instant::now()),
+        };
+        (state, health.tokens_per_second())
     }
 
     pub(super) fn is_up(&self, now: Instant) -> bool {

@@ -24,6 +24,7 @@ use super::connection::{self, Sender};
 use super::way::Way;
 use super::{Nodes, enrol};
 use crate::app::App;
+use crate::energy;
 use crate::error::Failure;
 
 const OFFER_WITHIN: Duration = Duration::from_secs(15);
@@ -52,26 +53,33 @@ pub async fn open(app: App, mut request: Request) -> Result<Response, Failure> {
     Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
 }
 
+/// A node that has proven who it is.
+struct Guest {
+    id: Uuid,
+    public_key: Vec<u8>,
+}
+
 /// The node that signed the greeting.
-async fn who(app: &App, headers: &HeaderMap) -> Result<Uuid, Failure> {
+async fn who(app: &App, headers: &HeaderMap) -> Result<Guest, Failure> {
     let refused =
         || ApiError::new(401, "invalid_request_error", Some("unknown_node"), "This node is not enrolled here.");
     let greeting = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     let greeting = greeting.ok_or_else(refused)?;
     let claimed = jsonwebtoken::dangerous::insecure_decode::<Greeting>(greeting).map_err(|_| refused())?.claims.sub;
-    let key = enrol::public_key(&app.database, claimed).await?.ok_or_else(refused)?;
-    let key = DecodingKey::from_ed_components(&BASE64_URL_SAFE_NO_PAD.encode(key)).map_err(|_| refused())?;
+    let public_key = enrol::public_key(&app.database, claimed).await?.ok_or_else(refused)?;
+    let key = DecodingKey::from_ed_components(&BASE64_URL_SAFE_NO_PAD.encode(&public_key)).map_err(|_| refused())?;
     let mut validation = Validation::new(Algorithm::EdDSA);
     validation.set_audience(&[TUNNEL_AUDIENCE]);
     validation.leeway = CLOCK_SKEW_SECONDS;
     let proven = jsonwebtoken::decode::<Greeting>(greeting, &key, &validation).map_err(|_| refused())?.claims;
-    Ok(proven.sub)
+    Ok(Guest { id: proven.sub, public_key })
 }
 
 /// Keeps a tunnel for as long as it lasts.
-async fn hold(app: App, id: Uuid, upgraded: OnUpgrade) {
+async fn hold(app: App, node: Guest, upgraded: OnUpgrade) {
+    let id = node.id;
     let ended = match upgraded.await {
-        Ok(upgraded) => serve(&app, id, upgraded).await,
+        Ok(upgraded) => serve(&app, node, upgraded).await,
         Err(error) => Err(error.into()),
     };
     match ended {
@@ -80,7 +88,7 @@ async fn hold(app: App, id: Uuid, upgraded: OnUpgrade) {
     }
 }
 
-async fn serve(app: &App, id: Uuid, upgraded: Upgraded) -> anyhow::Result<()> {
+async fn serve(app: &App, Guest { id, public_key }: Guest, upgraded: Upgraded) -> anyhow::Result<()> {
     let (sender, connection) = connection::open(upgraded, &app.tasks).await?;
     let dismissed = CancellationToken::new();
     let tunnel = Arc::new(Way::tunnel(welcome(app, id, sender.clone()).await?, sender, dismissed.clone()));
@@ -92,6 +100,7 @@ async fn serve(app: &App, id: Uuid, upgraded: Upgraded) -> anyhow::Result<()> {
         () = app.closing.cancelled() => Ok(()),
         () = dismissed.cancelled() => Ok(()),
         () = send_away(&app.stop, id, &tunnel) => Ok(()),
+        () = energy::follow::follow(app, id, &tunnel, &public_key) => Ok(()),
     };
     app.nodes.remove(id, &tunnel);
     if let Err(error) = enrol::seen(&app.database, id).await {

@@ -149,7 +149,7 @@ mod tests {
         };
         let id = manifest.id();
         let models = vec![OfferedModel { manifest, context_length: 8, price }];
-        (Offer { version: "1".into(), models, slots: 1, queue: 0 }, id)
+        (Offer { version: "1".into(), models, slots: 1, queue: 0, energy: openapi::energy::EnergyOffer::default() }, id)
     }
 
     #[sqlx::test(migrator = "crate::MIGRATOR")]

@@ -85,7 +85,7 @@ async fn answer(node: &Arc<Node>, ticket: Option<Ticket>, asked: Asked) -> Resul
     };
     let writer = Writer::new(shape, output, asked.prompt.len());
     let seed = asked.sampling.seed.or(ticket.map(|ticket| ticket.seed)).unwrap_or_else(random_seed);
-    let task = Task { prompt: asked.prompt, sampling: asked.sampling, seed, max_tokens, limit };
+    let task = Task { prompt: asked.prompt, sampling: asked.sampling, seed, max_tokens, limit, presence: None };
     Ok(respond(node, writer, task, place).await)
 }
 

@@ -2,6 +2,7 @@
 
 use openapi::chat::{ChatChoice, ChatChunk, ChatCompletion, ChatMessage, ChunkChoice, Delta, FinishReason, Role};
 use openapi::completion::{Completion, CompletionChoice};
+use openapi::energy::EnergyTerms;
 use openapi::node::Ticket;
 use openapi::price::Price;
 use openapi::sse;
@@ -37,6 +38,9 @@ pub(super) struct Shape {
     include_usage: bool,
     /// What a gateway's client pays.
     price: Option<Price>,
+    /// Request and attempt, if they are a gateway's.
+    attempt: Option<(uuid::Uuid, u32)>,
+    terms: EnergyTerms,
 }
 
 impl Shape {
@@ -54,7 +58,19 @@ impl Shape {
             fingerprint: node.fingerprint.clone(),
             include_usage,
             price: ticket.map(|ticket| ticket.price),
+            attempt: ticket.map(|ticket| (ticket.request, ticket.attempt)),
+            terms: ticket.map_or_else(|| node.terms.clone(), |ticket| ticket.energy.clone()),
         }
+    }
+
+    /// Request and attempt, if they are a gateway's.
+    pub(super) fn attempt(&self) -> Option<(uuid::Uuid, u32)> {
+        self.attempt
+    }
+
+    /// What turns joules into those of the site, and into carbon.
+    pub(super) fn terms(&self) -> &EnergyTerms {
+        &self.terms
     }
 
     /// The usage with what it cost, where somebody pays.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use openapi::chat::FinishReason;
-use openapi::energy::{Energy, EnergyUsage};
+use openapi::energy::{Energy, Status, disclose};
 use openapi::error::ApiError;
 use openapi::frame::{USAGE_EVENT, UsageFrame};
 use openapi::sse;
@@ -19,6 +19,9 @@ use crate::engine::{EngineError, Generation, Step, Task};
 use crate::limits::Limit;
 use crate::node::Node;
 use crate::slots::{Place, Slot};
+
+/// An answer is held back no longer than this for the last reading of its energy; the figure is provisional then.
+const SETTLED_WITHIN: Duration = Duration::from_millis(150);
 
 /// A waiting stream says this often that it is alive; the gateway takes a silent node for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
@@ -69,7 +72,9 @@ impl Writer {
         place: Place,
         to: mpsc::Sender<Bytes>,
     ) -> Option<ApiError> {
-        match self.write(&node, task, place, &to).await {
+        let written = self.write(&node, task, place, &to).await;
+        node.metrics.request(self.prompt_tokens, self.completion_tokens);
+        match written {
             Ok(()) | Err(Stopped::ClientLeft) => None,
             Err(Stopped::Engine(error)) => {
                 tracing::error!(%error, "an answer failed");
@@ -94,17 +99,41 @@ impl Writer {
         let mut alive = interval(KEEP_ALIVE);
         alive.reset();
         let slot = self.wait(place, &mut task.limit, &mut alive, to).await?;
-        let share = node.energy.join();
+        let (share, presence) = node.energy.open(self.shape.attempt());
         let Some(slot) = slot else {
+            drop(presence);
             let nothing =
                 Step { text: String::new(), token_ids: Vec::new(), finish_reason: Some(FinishReason::Length) };
-            return self.send(&nothing, &share, to).await;
+            return self.end(nothing, share, to).await;
         };
+        task.presence = Some(presence);
         let mut generation = node.engine.generate(task, slot).await.map_err(Stopped::Engine)?;
         while let Some(step) = self.next_step(&mut generation, &mut alive, to).await? {
-            self.send(&step, &share, to).await?;
+            if step.finish_reason.is_some() {
+                // The engine lets go of the sequence, and its energy can be read to the end.
+                drop(generation);
+                return self.end(step, share, to).await;
+            }
+            self.send(&step, share.energy(), to).await?;
         }
         Ok(())
+    }
+
+    /// Writes the last step: what is left of the text at once, the ending with the energy of it all.
+    async fn end(&mut self, mut last: Step, mut share: Share, to: &mpsc::Sender<Bytes>) -> Result<(), Stopped> {
+        if self.output != Output::Whole && !last.text.is_empty() {
+            let text = Step {
+                text: std::mem::take(&mut last.text),
+                token_ids: std::mem::take(&mut last.token_ids),
+                finish_reason: None,
+            };
+            self.send(&text, share.energy(), to).await?;
+        }
+        let energy = tokio::select! {
+            () = to.closed() => return Err(Stopped::ClientLeft),
+            energy = share.settled(SETTLED_WITHIN) => energy,
+        };
+        self.send(&last, energy, to).await
     }
 
     /// Waits for a slot; none is needed when the answer may have no token at all.
@@ -128,8 +157,8 @@ impl Writer {
         }
     }
 
-    async fn send(&mut self, step: &Step, share: &Share, to: &mpsc::Sender<Bytes>) -> Result<(), Stopped> {
-        let piece = self.piece(step, share);
+    async fn send(&mut self, step: &Step, energy: Energy, to: &mpsc::Sender<Bytes>) -> Result<(), Stopped> {
+        let piece = self.piece(step, energy);
         if !piece.is_empty() && to.send(piece.into()).await.is_err() {
             return Err(Stopped::ClientLeft);
         }
@@ -160,11 +189,11 @@ impl Writer {
 
     /// The bytes of one step: what the gateway shall know first, then what the client sees. A frame counts the tokens of
     /// which some text stands in the events up to the next frame, and no other: see [`Step::token_ids`].
-    fn piece(&mut self, step: &Step, share: &Share) -> String {
+    fn piece(&mut self, step: &Step, energy: Energy) -> String {
         self.completion_tokens += step.token_ids.len() as u64;
-        let energy = share.energy();
-        let usage = Usage::new(self.prompt_tokens, self.completion_tokens, Some(EnergyUsage::from(&energy)));
-        let usage = self.shape.priced(usage);
+        let status = if energy.settled { Status::Settled } else { Status::Provisional };
+        let disclosed = disclose(&energy, self.shape.terms(), status);
+        let usage = self.shape.priced(Usage::new(self.prompt_tokens, self.completion_tokens, Some(disclosed)));
         match self.output {
             Output::Stream => self.streamed(step, usage),
             Output::Whole => self.collected(step, usage),

@@ -1,80 +1,48 @@
-//! The energy of each request, from the machine's counter to the figure that travels beside the answer.
+//! The energy of each request, from the machine's counters to the figure that travels beside the answer.
 //!
-//! What the counter shows between two moments is split equally over the requests that ran meanwhile, or booked as idle
-//! when none did. Nothing is lost by rounding: requests + idle = counter, to the microjoule.
+//! - [`sensor`] looks for what knows energy or power, [`guard`] says what can be believed of it, and [`estimate`] stands in
+//!   where there is nothing
+//! - [`steps`] makes out who was in which step of the engine
+//! - [`attribute`] divides what a counter moved over the requests, idle time and other programs, to the microjoule
+//! - [`pools`] chooses what is metered, [`pool`] does it for one counter, [`meter`] for all of them, on a thread of its own
+//! - [`ledger`] is the requests' side of that thread, [`task`] what one of them has taken, [`interval`] how well that is known;
+//!   [`wall`] holds them against a meter at the wall
+//! - [`log`] signs and keeps what the gateway is told
+//! - [`setup`] puts all that together for a machine
+//! - [`grid`] is where the node stands, [`live_grid`] what its grid emits at this moment
 
-mod counter;
+pub mod attribute;
 
-mod split;
+pub mod estimate;
 
-pub use counter::ProcessorTime;
+pub mod grid;
 
-use std::sync::{Arc, Mutex, PoisonError};
+pub mod guard;
 
-use openapi::energy::{Boundary, Energy, Tier};
-use openapi::units::Microjoules;
+pub mod interval;
 
-use split::Split;
+pub mod ledger;
 
-/// Name and version of the way these figures are made.
-pub const METHOD: &str = "cpu-time-equal-share/1";
+pub mod live_grid;
 
-/// Without a sensor the figure may be off by this factor in either direction: published curves of power over
-/// utilisation, and of rated over real power, disagree by as much.
-const UNCERTAINTY: (u64, u64) = (5, 2);
+pub mod log;
 
-/// Splits the machine's energy over the requests on it.
-#[derive(Clone)]
-pub struct Ledger {
-    counter: ProcessorTime,
-    split: Arc<Mutex<Split>>,
-}
+mod meter;
 
-impl Ledger {
-    /// A ledger over a counter that starts now.
-    pub fn new(counter: ProcessorTime) -> Self {
-        let split = Split::starting_at(counter.read());
-        Self { counter, split: Arc::new(Mutex::new(split)) }
-    }
+pub mod pool;
 
-    /// A request begins to be computed.
-    pub fn join(&self) -> Share {
-        let id = self.with_split(Split::join);
-        Share { ledger: self.clone(), id }
-    }
+pub mod pools;
 
-    fn with_split<T>(&self, act: impl FnOnce(&mut Split) -> T) -> T {
-        let reading = self.counter.read();
-        let mut split = self.split.lock().unwrap_or_else(PoisonError::into_inner);
-        split.advance(reading);
-        act(&mut split)
-    }
-}
+pub mod sensor;
 
-/// One request's share. It grows until it is ended or dropped.
-pub struct Share {
-    ledger: Ledger,
-    id: u64,
-}
+pub mod setup;
 
-impl Share {
-    /// What the request has cost so far.
-    pub fn energy(&self) -> Energy {
-        let microjoules = self.ledger.with_split(|split| split.share(self.id));
-        let (factor, divisor) = UNCERTAINTY;
-        Energy {
-            microjoules,
-            low_microjoules: Microjoules::new(microjoules.get() * divisor / factor),
-            high_microjoules: Microjoules::new(microjoules.get() * factor / divisor),
-            tier: Tier::E,
-            boundary: Boundary::Device,
-            method: METHOD.to_owned(),
-        }
-    }
-}
+pub mod steps;
 
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.ledger.with_split(|split| split.leave(self.id));
-    }
-}
+pub mod task;
+
+pub mod wall;
+
+pub use attribute::StepKind;
+pub use ledger::{Ledger, Presence, Share};
+pub use meter::Outlets;

@@ -15,6 +15,7 @@ use super::sampler::Sampler;
 use super::stop::StopMatcher;
 use super::text::TextDecoder;
 use super::untold::Untold;
+use crate::energy::Presence;
 use crate::limits::Limit;
 use crate::slots::Slot;
 
@@ -44,6 +45,8 @@ pub struct Task {
     pub max_tokens: usize,
     /// What the ticket allows, if that is less.
     pub limit: Limit,
+    /// Where its energy is metered; nowhere while the node only measures itself.
+    pub presence: Option<Presence>,
 }
 
 /// An answer in the making. Dropping it stops the engine at its next token.
@@ -83,6 +86,7 @@ impl Engine {
             sampled: sampled_to,
             cancelled: cancel.clone(),
             emitted: AtomicUsize::new(0),
+            presence: task.presence,
             _slot: slot,
         };
         let generation = Generation {

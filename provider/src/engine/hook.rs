@@ -2,6 +2,7 @@
 //! the request's place: when the engine lets go of the sequence it drops the hook, and only then is the slot free.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use mistralrs::{CustomLogitsProcessor, Tensor};
 use tokio::sync::mpsc::UnboundedSender;
@@ -9,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::sampler::Sampler;
+use crate::energy::{Presence, StepKind};
 use crate::slots::Slot;
 
 /// What the hook hands over.
@@ -32,6 +34,8 @@ pub(super) struct Hook {
     pub(super) cancelled: CancellationToken,
     /// Tokens handed over; `max_tokens` once the sequence has ended.
     pub(super) emitted: AtomicUsize,
+    /// Where its energy is metered.
+    pub(super) presence: Option<Presence>,
     pub(super) _slot: Slot,
 }
 
@@ -39,6 +43,7 @@ impl CustomLogitsProcessor for Hook {
     /// `context` is the prompt and everything generated so far. Never an error: one would spoil the step of every other
     /// sequence in the batch.
     fn apply(&self, logits: &Tensor, context: &[u32]) -> mistralrs::Result<Tensor> {
+        let begun = Instant::now();
         let scores: Vec<f32> = logits.to_vec1()?;
         let vocabulary = scores.len();
         let token = self.next_token(scores, context);
@@ -47,11 +52,28 @@ impl CustomLogitsProcessor for Hook {
         if let Some(score) = chosen.get_mut(token as usize) {
             *score = 1.0;
         }
-        Tensor::from_vec(chosen, vocabulary, logits.device())
+        let chosen = Tensor::from_vec(chosen, vocabulary, logits.device());
+        if let Some(presence) = &self.presence {
+            presence.mark(begun, self.step(context), self.work(context));
+        }
+        chosen
     }
 }
 
 impl Hook {
+    /// The first step of a sequence reads its prompt.
+    fn step(&self, context: &[u32]) -> StepKind {
+        if context.len() > self.prompt_tokens { StepKind::Decode } else { StepKind::Prefill }
+    }
+
+    /// Tokens that the step has computed, and those before them.
+    fn work(&self, context: &[u32]) -> (usize, usize) {
+        match self.step(context) {
+            StepKind::Prefill => (self.prompt_tokens, 0),
+            StepKind::Decode => (1, context.len()),
+        }
+    }
+
     fn next_token(&self, scores: Vec<f32>, context: &[u32]) -> u32 {
         let emitted = self.emitted.load(Ordering::Relaxed);
         if emitted >= self.max_tokens || self.cancelled.is_cancelled() {

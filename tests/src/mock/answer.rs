@@ -183,13 +183,5 @@ impl Drop for Answer {
 
 /// A millijoule for each token.
 fn energy(tokens: u32) -> Energy {
-    let spent = Microjoules::new(1000 * u64::from(tokens));
-    Energy {
-        microjoules: spent,
-        low_microjoules: spent,
-        high_microjoules: spent,
-        tier: Tier::E,
-        boundary: Boundary::Device,
-        method: "mock/1".to_owned(),
-    }
+    Energy::exact(Microjoules::new(1000 * u64::from(tokens)), (Tier::E, Boundary::Device), "mock/1")
 }

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::{StreamExt, stream};
+use openapi::energy::EnergyOffer;
 use openapi::manifest::{ManifestFile, ModelManifest};
 use openapi::node::{
     COUNT_PATH, LIMIT_PATH, NodeStatus, OFFER_PATH, Offer, OfferedModel, PromptCount, STATUS_PATH, Ticket, moved_limit,
@@ -92,7 +93,7 @@ async fn offer(State(work): State<Arc<Work>>) -> String {
     };
     let MockOffer { context_length, price, .. } = work.offer;
     let models = vec![OfferedModel { manifest, context_length, price }];
-    let offer = Offer { version: "mock".to_owned(), models, slots: 10_000, queue: 0 };
+    let offer = Offer { version: "mock".to_owned(), models, slots: 10_000, queue: 0, energy: EnergyOffer::default() };
     serde_json::to_string(&offer).expect("JSON")
 }
 

@@ -123,6 +123,10 @@ pub struct UsageRow {
     pub microjoules: i64,
     #[schema(value_type = f64)]
     pub joules: Joules,
+    /// Energy of the nodes' sites: with their share of idle time, and what the sites add.
+    pub facility_microjoules: i64,
+    /// Carbon in micrograms, of those requests whose nodes say where they stand.
+    pub micrograms_co2e: i64,
 }
 
 /// At most `limit` rows, in the order of bucket, key, user, model, node and outcome, from behind the cursor on.
@@ -151,8 +155,12 @@ pub async fn sums(
                    least(sum(cached_tokens), 9223372036854775807)::bigint as cached_tokens,
                    least(sum(completion_tokens), 9223372036854775807)::bigint as completion_tokens,
                    least(sum(nanocredits), 9223372036854775807)::bigint as nanocredits,
-                   least(sum(microjoules), 9223372036854775807)::bigint as microjoules
-               from requests
+                   least(sum(microjoules), 9223372036854775807)::bigint as microjoules,
+                   least(coalesce(sum(site.facility), 0), 9223372036854775807)::bigint as facility_microjoules,
+                   least(coalesce(sum(site.micrograms), 0), 9223372036854775807)::bigint as micrograms_co2e
+               from requests left join lateral (select sum(facility_microjoules) as facility,
+                       sum(micrograms_co2e) as micrograms from request_energy e
+                   where e.request_id = requests.id and e.delivered and e.believed) as site on true
                where account_id = $1 and id >= first_id_at($2) and id < first_id_at($3)
                    and ($10::uuid[] = '{}' or key_id = any($10)) and ($11::uuid[] = '{}' or user_id = any($11))
                    and ($12::text[] = '{}' or model = any($12)) and ($13::uuid[] = '{}' or node_id = any($13))
@@ -161,7 +169,8 @@ pub async fn sums(
            select start as "start!", key, user_id as user, model, node, outcome, requests as "requests!",
                prompt_tokens as "prompt_tokens!", cached_tokens as "cached_tokens!",
                completion_tokens as "completion_tokens!", nanocredits as "nanocredits!", nanocredits as "cost!: Cost",
-               microjoules as "microjoules!", microjoules as "joules!: Joules"
+               microjoules as "microjoules!", microjoules as "joules!: Joules",
+               facility_microjoules as "facility_microjoules!", micrograms_co2e as "micrograms_co2e!"
            from sums
            where $15::timestamptz is null
                or (start, coalesce(key, $21), coalesce(user_id, $21), coalesce(model, ''), coalesce(node, $21),

@@ -1,9 +1,11 @@
 //! Moves settled requests from the journal into Postgres, in batches, exactly once. The only module that writes the tables
-//! `requests` and `attempts`.
+//! `requests`, `attempts` and `request_energy`.
 //!
 //! A batch is one transaction: the rows, the ledger's events and postings, and what the leases were spent for. Should the
 //! answer to a commit be lost, the batch is sent again, and rows that are there already are left out with all that hangs on
 //! them. While the database is away, everything stays in the journal.
+
+mod energy;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use uuid::Uuid;
 use crate::admission::{Spent, lease};
 use crate::journal::Journal;
 use crate::ledger::settle::{self, Due};
+pub use energy::{DayRow, close_energies, energies_of_day, settle_energy};
 
 /// Requests in one transaction.
 const BATCH: usize = 500;
@@ -212,7 +215,23 @@ async fn insert(
                 overclaimed_tokens, microjoules, duration_microseconds)
             select a.* from given join written using (id), jsonb_to_recordset(given.attempts) as a (request_id uuid,
                 attempt integer, node_id uuid, outcome text, prompt_tokens bigint, completion_tokens bigint,
-                overclaimed_tokens bigint, microjoules bigint, duration_microseconds bigint))
+                overclaimed_tokens bigint, microjoules bigint, duration_microseconds bigint)),
+         energised as (
+            insert into request_energy (request_id, attempt, node_id, delivered, microjoules, low_microjoules,
+                high_microjoules, marginal_microjoules, prefill_microjoules, idle_microjoules, tier, boundary, method,
+                status, believed, grid_zone, grid_mg_per_kwh, grid_source, grid_basis, pue_milli,
+                embodied_nanograms_per_joule)
+            select e.request_id, e.attempt, e.node_id, e.delivered, e.microjoules, e.low_microjoules,
+                e.high_microjoules, e.marginal_microjoules, e.prefill_microjoules, e.idle_microjoules, e.tier,
+                e.boundary, e.method, e.energy_status, e.believed, e.grid ->> 'zone',
+                (e.grid ->> 'mg_per_kwh')::bigint, e.grid ->> 'source', e.grid ->> 'basis', e.pue_milli,
+                e.embodied_nanograms_per_joule
+            from given join written using (id), jsonb_to_recordset(given.attempts) as e (request_id uuid,
+                attempt integer, node_id uuid, delivered boolean, microjoules bigint, low_microjoules bigint,
+                high_microjoules bigint, marginal_microjoules bigint, prefill_microjoules bigint,
+                idle_microjoules bigint, tier text, boundary text, method text, energy_status text, believed boolean,
+                grid jsonb, pue_milli integer, embodied_nanograms_per_joule bigint)
+            where e.tier is not null)
          select id as "id!" from written"#,
         format!("[{}]", records.join(",")),
         replica

@@ -38,6 +38,8 @@ const TABLE: Table = Table {
         "cost",
         "microjoules",
         "joules",
+        "facility_microjoules",
+        "micrograms_co2e",
     ],
     cursor: "after",
 };

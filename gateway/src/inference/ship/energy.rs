@@ -1,0 +1,84 @@
+//! What becomes of an attempt's energy after its request has ended: the node's last word, and its share of idle time.
+
+use sqlx::PgConnection;
+use time::Date;
+use uuid::Uuid;
+
+/// Takes a node's last word on its attempts' energy (`energy_settlements`) to all rows that are there. Returns the attempts
+/// that now have it, or had it before.
+///
+/// # Errors
+/// When the database fails.
+pub async fn settle_energy(connection: &mut PgConnection, node: Uuid) -> Result<Vec<(Uuid, i32)>, sqlx::Error> {
+    let settled = sqlx::query!(
+        r#"with word as (select * from energy_settlements where node_id = $1),
+            settled as (
+                update request_energy e set microjoules = word.microjoules, low_microjoules = word.low_microjoules,
+                    high_microjoules = word.high_microjoules, marginal_microjoules = word.marginal_microjoules,
+                    prefill_microjoules = word.prefill_microjoules, tier = word.tier, status = 'settled',
+                    idle_microjoules = trunc(e.idle_microjoules::numeric * word.microjoules / greatest(e.microjoules, 1))
+                from word where e.request_id = word.request_id and e.attempt = word.attempt and e.node_id = $1
+                    and e.status = 'provisional'
+                returning e.request_id, e.attempt, e.delivered, e.microjoules, e.low_microjoules, e.high_microjoules,
+                    e.tier),
+            tried as (
+                update attempts a set microjoules = settled.microjoules from settled
+                where a.request_id = settled.request_id and a.attempt = settled.attempt),
+            asked as (
+                update requests r set microjoules = settled.microjoules, low_microjoules = settled.low_microjoules,
+                    high_microjoules = settled.high_microjoules, energy_tier = settled.tier
+                from settled where r.id = settled.request_id and settled.delivered)
+           select word.request_id as "request!", word.attempt as "attempt!" from word
+           where exists (select from request_energy e where e.request_id = word.request_id and e.attempt = word.attempt)"#,
+        node
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(settled.into_iter().map(|row| (row.request, row.attempt)).collect())
+}
+
+/// An attempt's energy, on the way to its final form.
+pub struct DayRow {
+    pub request_id: Uuid,
+    pub attempt: i32,
+    pub microjoules: i64,
+}
+
+/// The attempts on a node whose requests began on this day, in UTC, and whose energy is not final.
+///
+/// # Errors
+/// When the database fails.
+pub async fn energies_of_day(connection: &mut PgConnection, node: Uuid, day: Date) -> Result<Vec<DayRow>, sqlx::Error> {
+    sqlx::query_as!(
+        DayRow,
+        "select request_id, attempt, microjoules from request_energy
+         where node_id = $1 and request_id >= first_id_at($2::date::timestamp at time zone 'UTC')
+            and request_id < first_id_at(($2::date + 1)::timestamp at time zone 'UTC') and status <> 'final'
+         order by request_id, attempt",
+        node,
+        day
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Gives each attempt its share of idle time; it is final then.
+///
+/// # Errors
+/// When the database fails.
+pub async fn close_energies(connection: &mut PgConnection, rows: &[DayRow], shares: &[u64]) -> Result<(), sqlx::Error> {
+    let requests: Vec<Uuid> = rows.iter().map(|row| row.request_id).collect();
+    let attempts: Vec<i32> = rows.iter().map(|row| row.attempt).collect();
+    let shares: Vec<i64> = shares.iter().map(|share| i64::try_from(*share).unwrap_or(i64::MAX)).collect();
+    sqlx::query!(
+        "update request_energy e set idle_microjoules = s.share, status = 'final'
+         from unnest($1::uuid[], $2::integer[], $3::bigint[]) as s (request_id, attempt, share)
+         where e.request_id = s.request_id and e.attempt = s.attempt",
+        &requests,
+        &attempts,
+        &shares
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+}

@@ -1,0 +1,89 @@
+//! `commonwatt-node doctor`: what the node finds on this machine, what that means, and what would make it better.
+
+use std::fmt::Write as _;
+
+use openapi::energy::Tier;
+
+use crate::config::EnergyConfig;
+use crate::energy::grid::Site;
+use crate::energy::sensor::{Finding, Kind};
+use crate::energy::setup::{Surveyed, survey};
+
+/// The report, for people to read.
+///
+/// # Errors
+/// When what the operator says of the machine can't be.
+pub async fn report(config: &EnergyConfig) -> anyhow::Result<String> {
+    let surveyed = survey(config).await?;
+    let mut text = String::new();
+    // Writing to a text does not fail.
+    let _ = machine(&mut text, &surveyed);
+    let _ = sensors(&mut text, &surveyed);
+    let _ = site(&mut text, &surveyed.site);
+    Ok(text)
+}
+
+fn machine(text: &mut String, Surveyed { machine, estimate, .. }: &Surveyed) -> std::fmt::Result {
+    let name = machine.model_name.as_deref().unwrap_or("unknown");
+    let kind = if machine.virtual_machine { "a virtual machine" } else { "a machine of its own" };
+    let memory = machine.memory_bytes as f64 / f64::from(1 << 30);
+    writeln!(text, "machine    {name}, {} threads, {memory:.0} GiB, {kind}", machine.threads)?;
+    let watts = |milliwatts: u64| milliwatts as f64 / 1e3;
+    writeln!(
+        text,
+        "estimate   {:.1} W idle, {:.1} W busy: {}",
+        watts(estimate.watts.idle_milliwatts),
+        watts(estimate.watts.busy_milliwatts),
+        estimate.basis
+    )
+}
+
+fn sensors(text: &mut String, Surveyed { discovered, .. }: &Surveyed) -> std::fmt::Result {
+    let mut found = 0;
+    for finding in &discovered.findings {
+        match finding {
+            Finding::Found(description) => {
+                let kind = match description.kind {
+                    Kind::Counter => "counts energy",
+                    Kind::Gauge => "shows power",
+                    Kind::Estimate => "estimates",
+                };
+                found += usize::from(description.kind != Kind::Estimate);
+                let (name, tier) = (&description.name, description.tier.letter());
+                writeln!(text, "found      {:<15} {name}: {kind}, tier {tier} at best", description.back_end)?;
+            }
+            Finding::Unusable { back_end, error, remedy } => {
+                writeln!(text, "unusable   {back_end:<15} {error}. {remedy}")?;
+            }
+            Finding::Absent { back_end, looked_at } => writeln!(text, "absent     {back_end:<15} {looked_at}")?,
+        }
+    }
+    if found == 0 {
+        writeln!(
+            text,
+            "tier       {}: nothing here measures energy, so figures are estimates, right within a factor",
+            Tier::E.letter()
+        )?;
+        writeln!(text, "           of 2.5. A processor's counters (RAPL), an accelerator's (NVML), or a smart plug")?;
+        writeln!(text, "           (--smart-plug http://…) would make them better.")?;
+    }
+    Ok(())
+}
+
+fn site(text: &mut String, site: &Site) -> std::fmt::Result {
+    match site.zone {
+        Some(zone) => writeln!(
+            text,
+            "grid       {} ({}): {:.1} g CO2e/kWh, {} ({}), {}",
+            zone.code,
+            zone.name,
+            zone.mg_per_kwh as f64 / 1e3,
+            zone.source.title,
+            zone.year,
+            zone.source.basis
+        )?,
+        None => writeln!(text, "grid       unknown, so no carbon is shown: say where the machine is with --zone")?,
+    }
+    writeln!(text, "site       PUE {} ({})", f64::from(site.pue_milli) / 1e3, site.pue_source.label())?;
+    site.warnings.iter().try_for_each(|warning| writeln!(text, "warning    {warning}"))
+}

@@ -1,0 +1,219 @@
+//! The thread that looks at the sensors, divides what they moved, and tells everybody.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use openapi::energy::StepCosts;
+use openapi::energy::report::SettledAttempt;
+use openapi::units::{Microjoules, Microseconds};
+
+use super::attribute::{Part, TaskId};
+use super::ledger::Event;
+use super::live_grid::LiveGrid;
+use super::log::{Draft, ReportLog};
+use super::pool::PoolMeter;
+use super::pools::Pools;
+use super::steps::Steps;
+use super::task::TaskMeter;
+use super::wall::WallMeter;
+use crate::metrics::Metrics;
+
+/// How often sensors are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// And while somebody waits for the end of a figure.
+const LOOK_SOON: Duration = Duration::from_millis(10);
+/// Requests that end within this time share a report.
+const GATHER: Duration = Duration::from_millis(200);
+/// A report is made this often even when nothing happens.
+const REPORT: Duration = Duration::from_secs(60);
+
+/// Everything that is metered.
+pub(super) struct Meter {
+    events: Arc<Mutex<Vec<Event>>>,
+    pools: Vec<PoolMeter>,
+    wall: Option<WallMeter>,
+    steps: Steps,
+    tasks: BTreeMap<TaskId, TaskMeter>,
+    settled: Vec<SettledAttempt>,
+    busy: Duration,
+    begun: Instant,
+    last_look: Instant,
+    last_report: Instant,
+    outlets: Outlets,
+}
+
+/// Where figures go, and what goes with them.
+pub struct Outlets {
+    /// For a gateway, if the node has one.
+    pub log: Option<Arc<ReportLog>>,
+    pub metrics: Arc<Metrics>,
+    /// What the grid emits now, where that is known.
+    pub grid: Option<Arc<LiveGrid>>,
+}
+
+impl Meter {
+    pub(super) fn new(Pools { parts: pools, wall }: Pools, events: Arc<Mutex<Vec<Event>>>, outlets: Outlets) -> Self {
+        let now = Instant::now();
+        Self {
+            events,
+            pools,
+            wall,
+            steps: Steps::default(),
+            tasks: BTreeMap::new(),
+            settled: Vec::new(),
+            busy: Duration::ZERO,
+            begun: now,
+            last_look: now,
+            last_report: now,
+            outlets,
+        }
+    }
+
+    /// How long nothing needs to be done unless somebody leaves.
+    pub(super) fn until_next_look(&self) -> Duration {
+        let someone_waits = self.tasks.values().any(|task| task.left.is_some()) || !self.settled.is_empty();
+        let pause = if someone_waits { LOOK_SOON } else { LOOK };
+        (self.last_look + pause).saturating_duration_since(Instant::now())
+    }
+
+    /// Looks at everything once.
+    pub(super) fn look(&mut self) {
+        let now = Instant::now();
+        self.last_look = now;
+        self.pools.iter_mut().for_each(|pool| pool.look(now));
+        if let Some(wall) = &mut self.wall {
+            wall.look(now, self.pools.iter().map(PoolMeter::raw).sum());
+            let reconciled = wall.reconciled();
+            self.pools.iter_mut().for_each(|pool| pool.reconcile(reconciled));
+        }
+        // After the sensors: whoever was there when they were read is known now.
+        self.take_events();
+        let known_until = self.steps.known_until(Instant::now());
+        self.divide(known_until);
+        self.show();
+        self.settle();
+        self.report(REPORT);
+    }
+
+    /// The last report.
+    pub(super) fn finish(&mut self) {
+        self.look();
+        self.report(Duration::ZERO);
+    }
+
+    fn take_events(&mut self) {
+        let events = std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner));
+        for event in events {
+            match event {
+                Event::Joined { task, at, who, figure } => {
+                    self.steps.join(task, at);
+                    self.tasks.insert(task, TaskMeter::new(who, figure));
+                }
+                Event::Marked(mark) => self.steps.mark(mark),
+                Event::Left { task, at } => {
+                    self.steps.leave(task);
+                    if let Some(task) = self.tasks.get_mut(&task) {
+                        task.left = Some(at);
+                    }
+                }
+            }
+        }
+    }
+
+    fn divide(&mut self, known_until: Instant) {
+        let mut busy = Duration::ZERO;
+        let begun = self.begun;
+        let seconds = |at: Instant| at.saturating_duration_since(begun).as_secs_f64();
+        for pool in &mut self.pools {
+            let mut of_pool = Duration::ZERO;
+            while let Some(divided) = pool.divide_next(known_until, self.steps.closed()) {
+                of_pool += divided.division.busy;
+                let length = divided.to.saturating_duration_since(divided.from);
+                self.outlets.metrics.observe(pool.name(), divided.tier, divided.microjoules, length);
+                for (task, part) in &divided.division.parts {
+                    let Some(task) = self.tasks.get_mut(task) else { continue };
+                    task.add(part, divided.tier, (seconds(divided.from), seconds(divided.to)));
+                    if task.who.is_none() {
+                        pool.went_elsewhere(part.microjoules);
+                    }
+                }
+            }
+            busy = busy.max(of_pool);
+        }
+        self.busy += busy;
+        if let Some(until) = self.pools.iter().map(PoolMeter::divided_until).min() {
+            self.steps.forget(until);
+        }
+    }
+
+    /// Shows everybody who is still there what they have taken so far.
+    fn show(&mut self) {
+        let costs: Vec<_> =
+            self.pools.iter().map(|pool| (pool.coefficients(), pool.tier(), pool.divided_until())).collect();
+        let quality = super::ledger::quality(&self.pools);
+        let skew = self.skew();
+        let steps = self.steps.closed();
+        for (id, task) in &self.tasks {
+            let since = |until: Instant| &steps[steps.partition_point(|step| step.to <= until)..];
+            let predicted: Vec<(Part, _)> =
+                costs.iter().map(|(costs, tier, until)| (costs.predict(since(*until), *id), *tier)).collect();
+            task.show(quality, &predicted, skew);
+        }
+    }
+
+    /// The worst clock of all pools.
+    fn skew(&self) -> Duration {
+        self.pools.iter().map(PoolMeter::skew).max().unwrap_or_default()
+    }
+
+    fn settle(&mut self) {
+        let quality = super::ledger::quality(&self.pools);
+        let Some(until) = self.pools.iter().map(PoolMeter::divided_until).min() else { return };
+        let skew = self.skew();
+        let settled = &mut self.settled;
+        self.tasks.retain(|_, task| {
+            if task.left.is_none_or(|left| left > until) {
+                return true;
+            }
+            let energy = task.settle(quality, skew);
+            settled.extend(task.who.map(|(request, attempt)| SettledAttempt { request, attempt, energy }));
+            false
+        });
+    }
+
+    /// What steps cost on all pools together, by what has been learned.
+    fn costs(&self) -> StepCosts {
+        let mut sum = StepCosts { windows: u32::MAX, ..StepCosts::default() };
+        for pool in &self.pools {
+            let costs = pool.coefficients();
+            let microjoules = |joules: f64| Microjoules::new((joules * 1e6).max(0.0).round() as u64);
+            sum.fixed_microjoules += microjoules(costs.fixed);
+            sum.decode_microjoules += microjoules(costs.decode);
+            sum.prefill_microjoules += microjoules(costs.prefill);
+            sum.idle_milliwatts += (costs.idle_watts * 1e3).max(0.0).round() as u64;
+            sum.windows = sum.windows.min(pool.windows());
+        }
+        sum
+    }
+
+    /// Makes a report when one is due: soon after requests were settled, else rarely.
+    fn report(&mut self, rarely: Duration) {
+        let since = self.last_report.elapsed();
+        let due = since >= rarely || (!self.settled.is_empty() && since >= GATHER);
+        let Some(log) = self.outlets.log.as_ref().filter(|_| due) else {
+            // Nobody wants to know.
+            self.settled.truncate(if self.outlets.log.is_some() { usize::MAX } else { 0 });
+            return;
+        };
+        log.append(Draft {
+            length: since,
+            busy: Microseconds::from(std::mem::take(&mut self.busy)),
+            pools: self.pools.iter_mut().map(PoolMeter::report).collect(),
+            costs: self.costs(),
+            grid: self.outlets.grid.as_ref().map(|grid| grid.grid(SystemTime::now())),
+            settled: std::mem::take(&mut self.settled),
+        });
+        self.last_report += since;
+    }
+}
