@@ -65,7 +65,7 @@ sqlx: ## Check every query against the migrations and write .sqlx anew; uses the
 	@rm -rf .sqlx && mkdir .sqlx
 	$(BIN)/commonwatt with-postgres -- sh -ec 'for file in migrations/*.sql; do \
 			psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --file $$file "$$DATABASE_URL"; done; \
-		touch gateway/src/lib.rs; SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$(CURDIR)/.sqlx $(BUILD) --all-targets'
+		touch gateway/src/lib.rs; SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$(CURDIR)/.sqlx $(CARGO) check --release --locked --workspace --all-targets'
 
 sqlx-check: ## Fail when .sqlx does not match the queries
 	@cp -r .sqlx $(CARGO_TARGET_DIR)/sqlx-committed && $(MAKE) --no-print-directory sqlx; \

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::metering::{self, Metering};
 use crate::overhead::{self, Overhead};
 use crate::streams::{self, Streams};
 
@@ -10,6 +11,7 @@ use crate::streams::{self, Streams};
 pub(crate) struct Report {
     overhead: Option<Overhead>,
     streams: Option<Streams>,
+    metering: Option<Metering>,
 }
 
 impl Report {
@@ -23,13 +25,20 @@ impl Report {
         Ok(())
     }
 
+    pub(crate) async fn metering(&mut self, arguments: &metering::Arguments) -> Result<(), String> {
+        self.metering = Some(metering::measure(arguments).await);
+        Ok(())
+    }
+
     pub(crate) async fn all(
         &mut self,
         overhead: &overhead::Arguments,
         streams: &streams::Arguments,
+        metering: &metering::Arguments,
     ) -> Result<(), String> {
         self.overhead(overhead).await?;
-        self.streams(streams).await
+        self.streams(streams).await?;
+        self.metering(metering).await
     }
 
     pub(crate) fn json(&self) -> String {

@@ -4,6 +4,8 @@
 
 mod figures;
 
+mod metering;
+
 mod node;
 
 mod overhead;
@@ -34,12 +36,21 @@ enum Command {
         #[command(flatten)]
         streams: streams::Arguments,
         #[command(flatten)]
+        metering: metering::Arguments,
+        #[command(flatten)]
         output: Output,
     },
     /// Measure what accounting adds to a request, in latency and in processor time.
     Overhead {
         #[command(flatten)]
         overhead: overhead::Arguments,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Measure what metering energy costs a node.
+    Metering {
+        #[command(flatten)]
+        metering: metering::Arguments,
         #[command(flatten)]
         output: Output,
     },
@@ -73,7 +84,10 @@ async fn main() -> ExitCode {
         }
         Command::Overhead { overhead, output } => (report.overhead(&overhead).await, output),
         Command::Streams { streams, output } => (report.streams(&streams).await, output),
-        Command::All { overhead, streams, output } => (report.all(&overhead, &streams).await, output),
+        Command::Metering { metering, output } => (report.metering(&metering).await, output),
+        Command::All { overhead, streams, metering, output } => {
+            (report.all(&overhead, &streams, &metering).await, output)
+        }
     };
     if let Some(file) = output.json {
         std::fs::write(file, report.json()).expect("the file for the figures can be written");

@@ -22,12 +22,15 @@ use crate::nodes::Node;
 /// Attempts that a node has not settled are remembered up to so many.
 const MOST_OUTSTANDING: usize = 4096;
 
+/// When each attempt of a node began that it has not settled, by request and attempt.
+type Outstanding = HashMap<(Uuid, u32), Microseconds>;
+
 /// The judge, and what it needs to know of attempts under way.
 pub struct Court {
     judge: Mutex<Judge>,
     canaries: Canaries,
-    /// When each attempt began that its node has not settled, by node.
-    outstanding: Mutex<HashMap<Uuid, HashMap<(Uuid, u32), Microseconds>>>,
+    /// By node.
+    outstanding: Mutex<HashMap<Uuid, Outstanding>>,
     /// False where other replicas have attempts on the same nodes, of which this one knows nothing.
     alone: bool,
 }

@@ -142,9 +142,13 @@ impl Meter {
             busy = busy.max(of_pool);
         }
         self.busy += busy;
-        if let Some(until) = self.pools.iter().map(PoolMeter::divided_until).min() {
-            self.steps.forget(until);
-        }
+        let until = self.divided_until();
+        self.steps.forget(until);
+    }
+
+    /// Up to where every pool's energy is divided. Where nothing is metered nobody waits for anything.
+    fn divided_until(&self) -> Instant {
+        self.pools.iter().map(PoolMeter::divided_until).min().unwrap_or_else(Instant::now)
     }
 
     /// Shows everybody who is still there what they have taken so far.
@@ -169,8 +173,7 @@ impl Meter {
 
     fn settle(&mut self) {
         let quality = super::ledger::quality(&self.pools);
-        let Some(until) = self.pools.iter().map(PoolMeter::divided_until).min() else { return };
-        let skew = self.skew();
+        let (until, skew) = (self.divided_until(), self.skew());
         let settled = &mut self.settled;
         self.tasks.retain(|_, task| {
             if task.left.is_none_or(|left| left > until) {

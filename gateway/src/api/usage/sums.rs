@@ -133,6 +133,7 @@ pub struct UsageRow {
 ///
 /// # Errors
 /// When the database fails.
+#[expect(clippy::too_many_lines, reason = "one statement")]
 pub async fn sums(
     database: &PgPool,
     question: &Question,
