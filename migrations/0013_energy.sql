@@ -91,12 +91,14 @@ create table energy_settlements (
     marginal_microjoules bigint not null check (marginal_microjoules between 0 and microjoules),
     prefill_microjoules bigint not null check (prefill_microjoules between 0 and microjoules),
     tier text not null check (tier in ('A', 'B', 'C', 'D', 'E', 'X')),
+    boundary text not null,
+    method text not null,
     at timestamptz not null default now(),
     primary key (node_id, request_id, attempt)
 );
 
 -- A node's day, closed once: from then on the idle shares of its requests are final, and
--- Σ (microjoules + idle_microjoules) of its requests = attributed − elsewhere + shared.
+-- Σ idle_microjoules of the requests that began on it = shared. Over all days Σ microjoules = Σ (attributed − elsewhere).
 create table node_energy_days (
     node_id uuid not null,
     day date not null,

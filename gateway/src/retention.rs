@@ -1,5 +1,5 @@
 //! Makes the partitions of the months to come, and deletes what is not kept: months of requests beyond the setting, and
-//! what replicas told each other long ago. Every replica runs it, one at a time.
+//! what replicas told each other, and nodes reported, long ago. Every replica runs it, one at a time.
 
 use std::time::Duration;
 
@@ -60,6 +60,13 @@ async fn sweep(database: &PgPool, keep_months: u16) -> Result<Vec<String>, sqlx:
 /// A replica that has missed more changes than an hour's asks for everything anew. An allowance counts in its window.
 async fn delete_news(connection: &mut sqlx::PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from changes where created_at < now() - interval '1 hour'").execute(&mut *connection).await?;
+    // Days are closed, and their sums stay.
+    sqlx::query!("delete from energy_reports where to_at < now() - interval '92 days'")
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!("delete from energy_verdicts where at < now() - interval '400 days'")
+        .execute(&mut *connection)
+        .await?;
     sqlx::query!(
         "delete from allowance_leases where window_start <> 'epoch' and window_start < now() - interval '40 days'"
     )

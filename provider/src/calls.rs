@@ -48,11 +48,10 @@ pub(crate) async fn energy(
     Query(After { after }): Query<After>,
 ) -> Result<Response, Failure> {
     let log = door.node.energy.log().cloned().ok_or_else(ApiError::internal)?;
-    let mut newest = log.newest();
-    newest.mark_changed(); // the first look is at what is there
+    let newest = log.newest();
     let events = futures_util::stream::unfold((log, newest, after), |(log, mut newest, after)| async move {
         loop {
-            newest.changed().await.ok()?;
+            // Marked as seen before the look, so that what comes meanwhile is not missed.
             newest.borrow_and_update();
             let kept = Arc::clone(&log);
             let reports = tokio::task::spawn_blocking(move || kept.after(after)).await.ok()?.ok()?;
@@ -61,6 +60,7 @@ pub(crate) async fn energy(
                 let events: String = reports.iter().filter_map(|(_, statement)| sse::data(statement).ok()).collect();
                 return Some((Ok::<_, Infallible>(events), (log, newest, last)));
             }
+            newest.changed().await.ok()?;
         }
     });
     Ok(([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response())

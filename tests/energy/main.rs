@@ -7,6 +7,8 @@
     reason = "the tables are for people, and a test fails by panicking"
 )]
 
+mod conservation;
+
 mod honesty;
 
 mod replay;

@@ -22,7 +22,7 @@ async fn an_answer_is_the_node_s_own_and_its_row_has_the_same_figures() {
     assert_eq!(answer["id"], format!("chatcmpl-{}", id.replace('-', "")));
     let (usage, energy) = (&answer["usage"], &answer["usage"]["energy"]);
     assert_eq!(usage["completion_tokens"], 8);
-    assert_eq!(energy["joules"].to_string(), joules);
+    assert_eq!(energy["joules"].as_f64(), joules.parse().ok());
     assert_eq!((energy["tier"].as_str(), tier.as_str()), (Some("E"), "E"));
     assert!(
         energy["interval_90"][0].as_f64() < energy["joules"].as_f64()
@@ -35,7 +35,8 @@ async fn an_answer_is_the_node_s_own_and_its_row_has_the_same_figures() {
         (&row["prompt_tokens"], &row["completion_tokens"]),
         (&usage["prompt_tokens"], &usage["completion_tokens"])
     );
-    assert_eq!(row["microjoules"].as_f64().unwrap() / 1e6, energy["joules"].as_f64().unwrap());
+    let (kept, shown) = (row["microjoules"].as_f64().unwrap() / 1e6, energy["joules"].as_f64().unwrap());
+    assert!((kept - shown).abs() <= kept / 100.0, "{kept} J kept, {shown} J shown with three digits");
     assert_eq!(row["attempts"].as_array().unwrap().len(), 1);
     let sum = &gateway.get("/api/usage").await["data"][0];
     assert_eq!(

@@ -28,25 +28,29 @@ pub async fn run(app: App) {
     }
 }
 
-/// Closes every day of every node that has been over for an hour.
+/// Closes every day of every node that has been over for an hour. One that can't be closed holds up no other.
 ///
 /// # Errors
 /// When the database fails. What was closed stays closed.
 pub async fn close_all(database: &PgPool, now: OffsetDateTime) -> Result<u64, sqlx::Error> {
     let open = sqlx::query!(
         r#"select distinct w.node_id, (w.to_at at time zone 'UTC')::date as "day!" from energy_windows w
-           where w.to_at < date_trunc('day', $1::timestamptz, 'UTC') and not exists (select from node_energy_days d
+           where w.to_at < date_trunc('day', $1::timestamptz, 'UTC') and w.to_at > $1::timestamptz - interval '31 days'
+               and not exists (select from node_energy_days d
                where d.node_id = w.node_id and d.day = (w.to_at at time zone 'UTC')::date)
            order by 2, 1"#,
         now - LATE
     )
     .fetch_all(database)
     .await?;
-    let mut closed = 0;
+    let (mut closed, mut failed) = (0, None);
     for one in open {
-        closed += u64::from(close(database, one.node_id, one.day).await?);
+        match close(database, one.node_id, one.day).await {
+            Ok(now) => closed += u64::from(now),
+            Err(error) => failed = Some(error),
+        }
     }
-    Ok(closed)
+    failed.map_or(Ok(closed), Err)
 }
 
 /// Closes one day. False when another replica has closed it.

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::table;
 use crate::app::App;
+use crate::inference::ship;
 use crate::nodes::connection;
 use crate::nodes::way::Way;
 
@@ -69,7 +70,13 @@ async fn take(
     key: &DecodingKey,
     statement: &str,
 ) -> anyhow::Result<()> {
-    let report = read(statement, key)?;
+    let report = match read(statement, key) {
+        Ok(report) => report,
+        Err(error) => {
+            tracing::warn!(%error, %node, "a node's energy report is not signed by it, and does not count");
+            return Ok(());
+        }
+    };
     if !report.pools.iter().all(openapi::energy::report::PoolWindow::adds_up)
         || !report.settled.iter().all(|attempt| attempt.energy.is_sane())
     {
@@ -101,7 +108,7 @@ async fn patiently<T: Default, Asked: Future<Output = Result<T, sqlx::Error>>>(
     loop {
         match ask().await {
             Ok(answer) => return answer,
-            Err(error) if error.as_database_error().is_some_and(|error| error.is_check_violation()) => {
+            Err(error) if ship::is_about_the_data(&error) => {
                 tracing::warn!(%error, "a node's energy report is refused by the database");
                 return T::default();
             }

@@ -88,17 +88,18 @@ async fn settle(connection: &mut PgConnection, node: Uuid, settled: &[SettledAtt
                 "request_id": attempt.request, "attempt": attempt.attempt, "microjoules": energy.microjoules,
                 "low_microjoules": energy.low_microjoules, "high_microjoules": energy.high_microjoules,
                 "marginal_microjoules": energy.marginal_microjoules, "prefill_microjoules": energy.prefill_microjoules,
-                "tier": energy.tier,
+                "tier": energy.tier, "boundary": energy.boundary, "method": energy.method,
             })
         })
         .collect();
     sqlx::query!(
         "insert into energy_settlements (node_id, request_id, attempt, microjoules, low_microjoules, high_microjoules,
-            marginal_microjoules, prefill_microjoules, tier)
+            marginal_microjoules, prefill_microjoules, tier, boundary, method)
          select $1, s.request_id, s.attempt, s.microjoules, s.low_microjoules, s.high_microjoules,
-            s.marginal_microjoules, s.prefill_microjoules, s.tier
+            s.marginal_microjoules, s.prefill_microjoules, s.tier, s.boundary, s.method
          from jsonb_to_recordset($2) as s (request_id uuid, attempt integer, microjoules bigint, low_microjoules bigint,
-            high_microjoules bigint, marginal_microjoules bigint, prefill_microjoules bigint, tier text)
+            high_microjoules bigint, marginal_microjoules bigint, prefill_microjoules bigint, tier text, boundary text,
+            method text)
          on conflict do nothing",
         node,
         json!(rows)
@@ -126,10 +127,11 @@ pub async fn settle_rest(database: &PgPool, node: Uuid) -> Result<bool, sqlx::Er
 }
 
 async fn settle_those_there(connection: &mut PgConnection, node: Uuid) -> Result<(), sqlx::Error> {
+    ship::adopt_energy(&mut *connection, node).await?;
     let done = ship::settle_energy(&mut *connection, node).await?;
     sqlx::query!(
         "delete from energy_settlements where node_id = $1
-            and ((request_id, attempt) in (select * from unnest($2::uuid[], $3::integer[])) or at < now() - interval '1 day')",
+            and ((request_id, attempt) in (select * from unnest($2::uuid[], $3::integer[])) or at < now() - interval '3 days')",
         node,
         &done.iter().map(|(request, _)| *request).collect::<Vec<_>>(),
         &done.iter().map(|(_, attempt)| *attempt).collect::<Vec<_>>()
@@ -143,10 +145,10 @@ async fn update_known(connection: &mut PgConnection, node: Uuid, report: &Energy
     sqlx::query!(
         "insert into node_energy (node_id, sequence, total_microjoules, attributed_microjoules, idle_microjoules,
             busy_microseconds, costs, grid, reported_at)
-         select $1, $2, coalesce(least(sum(total_microjoules), 9223372036854775807), 0)::bigint,
-            coalesce(least(sum(attributed_microjoules), 9223372036854775807), 0)::bigint,
-            coalesce(least(sum(idle_microjoules), 9223372036854775807), 0)::bigint,
-            (select coalesce(least(sum(busy_microseconds), 9223372036854775807), 0)::bigint from energy_reports
+         select $1, $2, least(coalesce(sum(total_microjoules), 0), 9223372036854775807)::bigint,
+            least(coalesce(sum(attributed_microjoules), 0), 9223372036854775807)::bigint,
+            least(coalesce(sum(idle_microjoules), 0), 9223372036854775807)::bigint,
+            (select least(coalesce(sum(busy_microseconds), 0), 9223372036854775807)::bigint from energy_reports
                 where node_id = $1 and to_at > $5::timestamptz - interval '1 day'), $3, $4, now()
          from energy_windows where node_id = $1 and to_at > $5::timestamptz - interval '1 day'
          on conflict (node_id) do update set sequence = greatest(node_energy.sequence, excluded.sequence),

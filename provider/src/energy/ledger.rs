@@ -126,6 +126,10 @@ impl Presence {
             tokens: count(tokens),
             context: count(context),
         }));
+        if kind == StepKind::Prefill {
+            // So that a figure is there with the first token. Full means that the meter has been woken already.
+            let _ = self.ledger.wake.try_send(());
+        }
     }
 }
 

@@ -119,7 +119,11 @@ impl ReportLog {
             }
         };
         let (file, bytes) = state.file.insert((file, bytes));
-        file.write_all(line.as_bytes())?;
+        if let Err(error) = file.write_all(line.as_bytes()) {
+            // The next line begins where this one was to begin.
+            file.set_len(*bytes)?;
+            return Err(error);
+        }
         *bytes += line.len() as u64;
         state.sequence = report.sequence;
         state.previous = hash(statement);
@@ -145,7 +149,7 @@ impl ReportLog {
         }
     }
 
-    /// The kept reports after this number, in order. A number beyond all of them means that the disk has forgotten some:
+    /// The next kept reports after this number, in order: a few hundred at a time. A number beyond all of them means that the disk has forgotten some:
     /// the next report then comes after it.
     ///
     /// # Errors
@@ -168,6 +172,10 @@ impl ReportLog {
         let mut found = Vec::new();
         for (_, path) in &files[begin..] {
             found.extend(lines(path)?.into_iter().filter(|(number, _)| *number > sequence));
+            if found.len() >= RECENT {
+                found.truncate(RECENT);
+                break;
+            }
         }
         Ok(found)
     }

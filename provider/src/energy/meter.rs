@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use openapi::energy::StepCosts;
 use openapi::energy::report::SettledAttempt;
+use openapi::energy::{StepCosts, Tier};
 use openapi::units::{Microjoules, Microseconds};
 
-use super::attribute::{Part, TaskId};
+use super::attribute::{Coefficients, Part, TaskId};
 use super::ledger::Event;
 use super::live_grid::LiveGrid;
 use super::log::{Draft, ReportLog};
@@ -157,11 +157,14 @@ impl Meter {
             self.pools.iter().map(|pool| (pool.coefficients(), pool.tier(), pool.divided_until())).collect();
         let quality = super::ledger::quality(&self.pools);
         let skew = self.skew();
+        let open = self.steps.open().cloned();
         let steps = self.steps.closed();
         for (id, task) in &self.tasks {
             let since = |until: Instant| &steps[steps.partition_point(|step| step.to <= until)..];
-            let predicted: Vec<(Part, _)> =
-                costs.iter().map(|(costs, tier, until)| (costs.predict(since(*until), *id), *tier)).collect();
+            let predict = |(costs, tier, until): &(Coefficients, Tier, Instant)| {
+                [(costs.predict(since(*until), *id), *tier), (costs.predict(open.as_slice(), *id), *tier)]
+            };
+            let predicted: Vec<(Part, Tier)> = costs.iter().flat_map(predict).collect();
             task.show(quality, &predicted, skew);
         }
     }

@@ -90,6 +90,11 @@ impl Steps {
         self.closed.make_contiguous()
     }
 
+    /// The step whose calls come in.
+    pub fn open(&self) -> Option<&Step> {
+        self.open.as_ref()
+    }
+
     /// Forgets steps that were over by then.
     pub fn forget(&mut self, until: Instant) {
         while self.closed.front().is_some_and(|step| step.to <= until) {

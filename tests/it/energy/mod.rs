@@ -65,6 +65,11 @@ async fn every_microjoule_of_real_answers_is_somebody_s() {
     stage.the_day_is_closed().await;
 }
 
+/// Asked for by who wants larger figures.
+fn full() -> bool {
+    std::env::var("COMMONWATT_ENERGY").is_ok_and(|size| size == "full")
+}
+
 /// A payload has the documented shape, and its figures follow from each other.
 fn check(payload: &Value) -> EnergyUsage {
     let usage: EnergyUsage = serde_json::from_value(payload.clone()).unwrap();
@@ -120,15 +125,15 @@ impl Stage {
 
     /// The same prompts one after the other and several at a time.
     async fn alone_and_in_a_crowd(&self) {
-        const PROMPTS: usize = 2 * AT_ONCE;
         const TOKENS: u32 = 16;
+        let prompts = if full() { 52 } else { 2 * AT_ONCE };
         let mut alone = Vec::new();
-        for number in 0..PROMPTS {
+        for number in 0..prompts {
             alone.push(self.answer(number, TOKENS).await);
         }
         self.check_books().await;
         let mut crowd = Vec::new();
-        for first in (0..PROMPTS).step_by(AT_ONCE) {
+        for first in (0..prompts).step_by(AT_ONCE) {
             let answers = (first..first + AT_ONCE).map(|number| self.answer(number, TOKENS));
             // Somebody at the machine itself is in the same steps, and is nobody of the gateway's.
             let first = words(first, TOKENS);
@@ -138,7 +143,7 @@ impl Stage {
         }
         self.check_books().await;
         let (alone, crowd) = (self.microjoules(&alone).await as f64 / 1e6, self.microjoules(&crowd).await as f64 / 1e6);
-        println!("energy: {PROMPTS} answers took {alone:.1} J one after the other, {crowd:.1} J {AT_ONCE} at a time");
+        println!("energy: {prompts} answers took {alone:.1} J one after the other, {crowd:.1} J {AT_ONCE} at a time");
     }
 
     async fn somebody_leaves(&self) {

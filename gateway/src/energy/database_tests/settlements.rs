@@ -73,7 +73,7 @@ async fn what_waits_is_settled_by_the_next_report_at_the_latest(database: PgPool
     keep(&database, node, 2, Vec::new()).await;
     assert_eq!(row(&database, request, 1).await, expected(900, 225, "settled"));
     assert_eq!(waiting(&database).await, 1, "the other one's row never came");
-    sqlx::query!("update energy_settlements set at = now() - interval '25 hours'").execute(&database).await.unwrap();
+    sqlx::query!("update energy_settlements set at = now() - interval '73 hours'").execute(&database).await.unwrap();
     keep(&database, node, 3, Vec::new()).await;
     assert_eq!(waiting(&database).await, 0);
 }

@@ -37,6 +37,28 @@ pub async fn settle_energy(connection: &mut PgConnection, node: Uuid) -> Result<
     Ok(settled.into_iter().map(|row| (row.request, row.attempt)).collect())
 }
 
+/// Makes rows for attempts that a node has settled and that this gateway knows nothing more of: it died, or the client left
+/// before the node had said anything. Their request is there, and nobody else will write them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn adopt_energy(connection: &mut PgConnection, node: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into request_energy (request_id, attempt, node_id, delivered, microjoules, low_microjoules,
+            high_microjoules, marginal_microjoules, prefill_microjoules, idle_microjoules, tier, boundary, method, status,
+            believed, pue_milli)
+         select s.request_id, s.attempt, $1, false, s.microjoules, s.low_microjoules, s.high_microjoules,
+            s.marginal_microjoules, s.prefill_microjoules, 0, s.tier, s.boundary, s.method, 'settled', true, 1000
+         from energy_settlements s join requests r on r.id = s.request_id
+         where s.node_id = $1 and s.at < now() - interval '10 seconds'
+         on conflict do nothing",
+        node
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
 /// An attempt's energy, on the way to its final form.
 pub struct DayRow {
     pub request_id: Uuid,

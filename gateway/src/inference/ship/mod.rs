@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::admission::{Spent, lease};
 use crate::journal::Journal;
 use crate::ledger::settle::{self, Due};
-pub use energy::{DayRow, close_energies, energies_of_day, settle_energy};
+pub use energy::{DayRow, adopt_energy, close_energies, energies_of_day, settle_energy};
 
 /// Requests in one transaction.
 const BATCH: usize = 500;
@@ -162,7 +162,7 @@ async fn read<'a>(journal: &Journal, batch: &'a [(u64, Vec<u8>)]) -> Vec<Settled
 
 /// True when the database refuses what is written, rather than being away, busy or read-only: classes 22 (data) and 23
 /// (constraints) of PostgreSQL's error codes, appendix A.
-fn is_about_the_data(error: &sqlx::Error) -> bool {
+pub(crate) fn is_about_the_data(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }
