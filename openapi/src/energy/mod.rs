@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use crate::grid::sci::Embodied;
 use crate::units::Microjoules;
 
-pub use usage::{EnergyComment, EnergyUsage, Status, disclose, disclose_with_idle};
+pub use usage::{EnergyComment, EnergyUsage, Status, disclose, disclose_with_idle, rounded};
 
 /// How a figure was obtained, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]

@@ -218,8 +218,8 @@ pub(super) fn nanograms(microjoules: u64, mg_per_kwh: u64) -> u64 {
     saturated(u128::from(microjoules) * u128::from(mg_per_kwh) * 1_000_000 / MICROJOULES_PER_KWH)
 }
 
-/// A count with all but its first digits zero, rounded to the nearest.
-pub(super) fn rounded(count: u64) -> u64 {
+/// A count with all but its first three digits zero, rounded to the nearest: as every figure of one request is shown.
+pub fn rounded(count: u64) -> u64 {
     let excess = count.checked_ilog10().unwrap_or_default().saturating_sub(DIGITS - 1);
     let unit = 10u64.pow(excess);
     let (whole, rest) = (count / unit, count % unit);

@@ -4,6 +4,8 @@
 mod tests;
 
 use axum::response::Response;
+use openapi::energy::rounded;
+use openapi::units::Microjoules;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -91,6 +93,20 @@ pub struct RequestSummary {
     started_at: OffsetDateTime,
     first_byte_microseconds: Option<i64>,
     duration_microseconds: i64,
+}
+
+impl RequestSummary {
+    /// More digits of one request's energy would tell its account of others' load in the same steps.
+    fn round(&mut self) {
+        for figure in [&mut self.microjoules, &mut self.low_microjoules, &mut self.high_microjoules, &mut self.joules.0]
+        {
+            *figure = shown(*figure);
+        }
+    }
+}
+
+fn shown(microjoules: i64) -> i64 {
+    Microjoules::new(rounded(microjoules.unsigned_abs())).to_bigint()
 }
 
 /// One try of a request on one node.
@@ -190,6 +206,7 @@ async fn page(database: &PgPool, account: Uuid, query: &RequestsQuery) -> Result
     .fetch_all(database)
     .await?;
     let more = cut(&mut data, limit);
+    data.iter_mut().for_each(RequestSummary::round);
     let next = data.last().filter(|_| more).map(|last| last.id.to_string());
     Ok(Page { data, next })
 }
@@ -202,7 +219,7 @@ pub async fn request(app: App, user: User, Path(id): Path<Uuid>) -> Result<Json<
 }
 
 async fn detail(database: &PgPool, account: Uuid, id: Uuid) -> Result<RequestDetail, Problem> {
-    let request = sqlx::query_as!(
+    let mut request = sqlx::query_as!(
         RequestSummary,
         r#"select id, key_id as key, user_id as user, node_id as node, endpoint, model, streamed, outcome, status,
                prompt_tokens, cached_tokens, completion_tokens, nanocredits, nanocredits as "cost: Cost", price_version,
@@ -215,7 +232,7 @@ async fn detail(database: &PgPool, account: Uuid, id: Uuid) -> Result<RequestDet
     .fetch_optional(database)
     .await?
     .ok_or_else(|| Problem::not_found("request"))?;
-    let attempts = sqlx::query_as!(
+    let mut attempts = sqlx::query_as!(
         AttemptSummary,
         "select attempt, node_id as node, outcome, prompt_tokens, completion_tokens, overclaimed_tokens, microjoules,
             duration_microseconds
@@ -224,5 +241,7 @@ async fn detail(database: &PgPool, account: Uuid, id: Uuid) -> Result<RequestDet
     )
     .fetch_all(database)
     .await?;
+    request.round();
+    attempts.iter_mut().for_each(|attempt| attempt.microjoules = shown(attempt.microjoules));
     Ok(RequestDetail { request, attempts })
 }
