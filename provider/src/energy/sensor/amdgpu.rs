@@ -2,7 +2,7 @@
 //! of the Linux kernel's `drivers/gpu/drm/amd/include/kgd_pp_interface.h`.
 //!
 //! Only format 1, of cards, has a counter; formats 2 and 3 are of processors with graphics. Where the table has none,
-//! or the firmware does not fill it in, the card's power gauge is left to [`hwmon`](super::hwmon).
+//! or the firmware does not fill it in, the card's power gauge is left to [`super::hwmon`].
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 //! RAPL (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3B, section 15.10; Linux documentation,
 //! `power/powercap/powercap.rst`).
 //!
-//! Since the PLATYPUS attack (CVE-2020-8694) only root may read them; the [`reader`](crate::reader) does it for a node.
+//! Since the PLATYPUS attack (CVE-2020-8694) only root may read them; the [`crate::reader`] does it for a node.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
