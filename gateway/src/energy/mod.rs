@@ -35,6 +35,8 @@ use crate::nodes::Node;
 
 /// A node's live figure of its grid is good for this long; then the year's average counts again.
 const GRID_FRESH: time::Duration = time::Duration::hours(2);
+/// No site adds more than this to its machines.
+const MOST_PUE_MILLI: u32 = 3_000;
 const REFRESH: Duration = Duration::from_secs(5);
 
 /// What one node's reports say.
@@ -96,7 +98,7 @@ fn terms(offer: &EnergyOffer, known: Option<&Known>, now: OffsetDateTime) -> Ene
     let shares_idle = offer.idle_policy == IdlePolicy::Dedicated;
     EnergyTerms {
         grid: grid_of(offer, known, now),
-        pue_milli: offer.pue_milli.max(1_000),
+        pue_milli: offer.pue_milli.clamp(1_000, MOST_PUE_MILLI),
         idle_ppm: known
             .filter(|_| shares_idle)
             .map_or(0, |known| ppm(known.idle_microjoules, known.attributed_microjoules)),

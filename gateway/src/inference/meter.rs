@@ -175,7 +175,9 @@ impl Meter {
     ///
     /// # Errors
     /// When the node goes on beyond what it was allowed.
-    pub(super) fn observe(&mut self, frame: UsageFrame) -> Result<(), String> {
+    pub(super) fn observe(&mut self, mut frame: UsageFrame) -> Result<(), String> {
+        // What no request takes would not fit the database, and keep the whole record out of it.
+        frame.energy = frame.energy.held();
         let Some(running) = &mut self.running else { return Ok(()) };
         if frame.completion_tokens > running.limit.saturating_add(TOKENS_ON_THE_WAY) {
             return Err(format!("it went on after its limit of {} tokens", running.limit));

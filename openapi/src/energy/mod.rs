@@ -145,8 +145,29 @@ impl Energy {
         self.microjoules - self.prefill_microjoules
     }
 
-    /// True when the parts are parts and the interval is around the figure.
+    /// More than any request takes: a gigajoule. What a node says beyond it is not worth adding up.
+    pub const MOST: Microjoules = Microjoules::new(1_000_000_000_000_000);
+
+    /// The same with every part held to [`Energy::MOST`].
+    #[must_use]
+    pub fn held(mut self) -> Self {
+        for part in [
+            &mut self.microjoules,
+            &mut self.low_microjoules,
+            &mut self.high_microjoules,
+            &mut self.marginal_microjoules,
+            &mut self.prefill_microjoules,
+        ] {
+            *part = (*part).min(Self::MOST);
+        }
+        self
+    }
+
+    /// True when the parts are parts, the interval is around the figure, and no part is beyond [`Energy::MOST`].
     pub fn is_sane(&self) -> bool {
+        if self.high_microjoules > Self::MOST {
+            return false;
+        }
         let figure = self.microjoules;
         self.low_microjoules <= figure
             && figure <= self.high_microjoules
@@ -255,7 +276,7 @@ impl EnergyTerms {
     /// The part of the node's idle energy that goes with this much attributed energy.
     pub fn idle_share(&self, attributed: Microjoules) -> Microjoules {
         let share = u128::from(attributed.get()) * u128::from(self.idle_ppm) / 1_000_000;
-        Microjoules::new(u64::try_from(share).unwrap_or(u64::MAX).min(i64::MAX as u64))
+        Microjoules::new(u64::try_from(share).unwrap_or(u64::MAX)).min(Energy::MOST)
     }
 }
 
@@ -263,5 +284,23 @@ impl Default for EnergyTerms {
     /// Nothing is known of the site, and nothing is added.
     fn default() -> Self {
         Self { grid: None, pue_milli: 1_000, idle_ppm: 0, embodied_nanograms_per_joule: None, believed: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_request_takes_is_held() {
+        let quality = (Tier::E, Boundary::Device);
+        let absurd = Energy::exact(Microjoules::new(u64::MAX), quality, "m/1");
+        assert!(!absurd.is_sane());
+        let held = absurd.held();
+        assert_eq!((held.microjoules, held.high_microjoules, held.is_sane()), (Energy::MOST, Energy::MOST, true));
+        let ordinary = Energy::exact(Microjoules::new(7), quality, "m/1");
+        assert_eq!(ordinary.clone().held(), ordinary);
+        let terms = EnergyTerms { idle_ppm: u64::MAX, ..EnergyTerms::default() };
+        assert_eq!(terms.idle_share(Energy::MOST), Energy::MOST);
     }
 }

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// Nine predictions out of ten of who takes how much of a window are at least so good (the logarithm of a ratio).
 const MODEL: f64 = 0.03;
 
+/// A factor of a hundred either way: beyond, an interval says nothing, as of a request that no window has seen yet.
+const WIDEST: f64 = 4.605_170_2;
+
 /// Follows the power that is attributed to one request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Profile {
@@ -45,7 +48,10 @@ impl Profile {
 /// independent, so their squares add up; they are ratios, so it is their logarithms that are squared.
 pub fn widened((low, high): (u64, u64), effective: Duration, skew: Duration) -> (u64, u64) {
     let clock = 2.0_f64.sqrt() * skew.as_secs_f64() / effective.as_secs_f64().max(1e-6);
-    let wider = |milli: u64| (milli as f64 / 1e3).ln().hypot(MODEL).hypot(clock);
+    let wider = |milli: u64| {
+        let node = (milli as f64 / 1e3).ln().abs();
+        node.hypot(MODEL).hypot(clock).min(node.max(WIDEST))
+    };
     ((1e3 * (-wider(low)).exp()).floor() as u64, (1e3 * wider(high).exp()).ceil() as u64)
 }
 
@@ -78,6 +84,12 @@ mod tests {
         assert!((profile(&[7.0; 30]) - 3.0).abs() < 1e-6);
         assert!(profile(&[100.0, 1.0, 1.0, 1.0, 1.0, 1.0]) < 0.12, "the first window is nearly all of it");
         assert_eq!(Profile::default().effective(), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_interval_has_an_end() {
+        let unseen = widened((970, 1_050), Profile::default().effective(), Duration::from_millis(5));
+        assert_eq!(unseen, (9, 100_001));
     }
 
     #[test]
