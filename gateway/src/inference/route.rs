@@ -87,27 +87,28 @@ fn profile(app: &App, node: &Node) -> Option<Profile> {
 
 /// What a node is taken for that says nothing: each figure at the 90th percentile of the others.
 fn stand_in(candidates: &[Candidate]) -> Profile {
-    let known: Vec<&Profile> = candidates
-        .iter()
-        .filter_map(|candidate| candidate.profile.as_ref())
-        .filter(|profile| profile.believed)
-        .collect();
+    let profiles = candidates.iter().filter_map(|candidate| candidate.profile.as_ref());
+    let known: Vec<&Profile> = profiles.filter(|profile| profile.believed).collect();
     let worse = |figure: fn(&Profile) -> Option<u64>| {
         let mut figures: Vec<u64> = known.iter().filter_map(|profile| figure(profile)).collect();
         figures.sort_unstable();
         figures.get((figures.len() * PERCENTILE / 100).min(figures.len().saturating_sub(1))).copied()
     };
-    let energy = |figure: fn(&Profile) -> Microjoules, otherwise: Microjoules| {
-        let mut figures: Vec<u64> = known.iter().map(|profile| figure(profile).get()).collect();
-        figures.sort_unstable();
-        let at = (figures.len() * PERCENTILE / 100).min(figures.len().saturating_sub(1));
-        figures.get(at).map_or(otherwise, |figure| Microjoules::new(*figure))
-    };
+    let energy = |figure, otherwise| worse(figure).map_or(otherwise, Microjoules::new);
     Profile {
-        fixed_microjoules_per_step: energy(|p| p.fixed_microjoules_per_step, WORST.fixed_microjoules_per_step),
-        decode_microjoules_per_token: energy(|p| p.decode_microjoules_per_token, WORST.decode_microjoules_per_token),
-        prefill_microjoules_per_token: energy(|p| p.prefill_microjoules_per_token, WORST.prefill_microjoules_per_token),
-        mg_per_kwh: worse(|p| p.mg_per_kwh).or(WORST.mg_per_kwh),
+        fixed_microjoules_per_step: energy(
+            |profile| Some(profile.fixed_microjoules_per_step.get()),
+            WORST.fixed_microjoules_per_step,
+        ),
+        decode_microjoules_per_token: energy(
+            |profile| Some(profile.decode_microjoules_per_token.get()),
+            WORST.decode_microjoules_per_token,
+        ),
+        prefill_microjoules_per_token: energy(
+            |profile| Some(profile.prefill_microjoules_per_token.get()),
+            WORST.prefill_microjoules_per_token,
+        ),
+        mg_per_kwh: worse(|profile| profile.mg_per_kwh).or(WORST.mg_per_kwh),
         ..WORST
     }
 }
