@@ -16,12 +16,14 @@ use crate::auth::password::Passwords;
 use crate::changes::LastLook;
 use crate::energy::Energies;
 use crate::energy::court::Court;
+use crate::energy::sample::Samples;
 use crate::idempotency::Idempotency;
 use crate::inference::running::Running;
 use crate::inference::typical::Typicals;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
+use crate::nodes::blobs::Blobs;
 use crate::prices::Prices;
 use crate::replicas::Replica;
 use crate::secrets::Secrets;
@@ -35,6 +37,7 @@ pub struct Parts {
     pub keys: Keys,
     pub passwords: Passwords,
     pub nodes: Arc<Nodes>,
+    pub blobs: Blobs,
     pub prices: Prices,
     pub admissions: Arc<Admissions>,
     pub journal: Journal,
@@ -42,12 +45,15 @@ pub struct Parts {
     pub typicals: Typicals,
     pub energies: Energies,
     pub court: Court,
+    pub samples: Samples,
     pub metrics: Arc<Metrics>,
     pub replica: Arc<Replica>,
     /// False only to measure what accounting costs.
     pub metering: bool,
     pub trusted_proxies: TrustedProxies,
     pub idempotency: Idempotency,
+    /// So long a request waits for a place on a node.
+    pub queue_patience: Duration,
     /// A node that computes and is silent for longer is taken for dead.
     pub node_silence: Duration,
     /// Tunnels and listeners, awaited at the end.

@@ -8,6 +8,7 @@ use openapi::price::Price;
 use openapi::units::Nanocredits;
 
 use crate::auth::address::TrustedProxies;
+use crate::nodes::SILENCE;
 
 /// The Commonwatt gateway: OpenAI's API in front of independently operated nodes.
 #[derive(Debug, Parser)]
@@ -23,7 +24,7 @@ pub enum Command {
     /// Start a private Postgres, the gateway and one node on this machine, to try it all.
     Up(UpConfig),
     /// Serve the gateway.
-    Serve(ServeConfig),
+    Serve(Box<ServeConfig>),
     /// Create users, keys and tokens, give credits, and check the ledger.
     Admin {
         #[command(flatten)]
@@ -122,6 +123,10 @@ pub struct ServeConfig {
     /// OpenTelemetry collector that gets the same metrics over OTLP, such as http://127.0.0.1:4318.
     #[arg(long, env = "COMMONWATT_METRICS_COLLECTOR", hide_env_values = true)]
     pub metrics_collector: Option<String>,
+    /// File with an inference key of this gateway: after one in 500 requests its node gets one more in this key's name,
+    /// whose work is known, and what it claims in energy is compared with what others claim.
+    #[arg(long, env = "COMMONWATT_SAMPLING_KEY_FILE")]
+    pub sampling_key_file: Option<PathBuf>,
     /// Seconds for which new requests are still taken when the gateway is told to stop and says that it is not ready:
     /// a load balancer needs them to notice.
     #[arg(long, env = "COMMONWATT_STOP_DELAY_SECONDS", default_value_t = 0)]
@@ -129,8 +134,12 @@ pub struct ServeConfig {
     /// Seconds that running answers, and nodes that move to other replicas, get when the gateway is told to stop.
     #[arg(long, env = "COMMONWATT_DRAIN_SECONDS", default_value_t = 60)]
     pub drain_seconds: u64,
-    /// Seconds without a sign of life after which a node that computes is taken for dead; nodes give one every two.
-    #[arg(long, env = "COMMONWATT_NODE_SILENCE_SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(5..))]
+    /// Seconds that a request waits for a place when all nodes that suit it are busy.
+    #[arg(long, env = "COMMONWATT_QUEUE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=3600))]
+    pub queue_seconds: u64,
+    /// Seconds without a sign of life after which a node that computes is taken for dead, and another one goes on with its
+    /// answer; nodes give one every two.
+    #[arg(long, env = "COMMONWATT_NODE_SILENCE_SECONDS", default_value_t = SILENCE.as_secs(), value_parser = clap::value_parser!(u64).range(5..))]
     pub node_silence_seconds: u64,
     /// Whole months of requests that are kept beside the running one; 0 keeps them for ever. The ledger is always kept.
     #[arg(long, env = "COMMONWATT_KEEP_MONTHS", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=600))]

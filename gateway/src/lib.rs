@@ -33,6 +33,8 @@ pub mod auth;
 
 pub mod limits;
 
+pub mod routing;
+
 pub mod changes;
 
 pub mod idempotency;

@@ -23,7 +23,7 @@ use crate::api;
 use crate::app::App;
 use crate::body::Json;
 use crate::error::{Failure, Problem};
-use crate::nodes::{enrol, tunnel};
+use crate::nodes::{blobs, enrol, tunnel};
 use crate::{organization, v1};
 
 /// The id of a request, which its reply bears as `x-request-id`.
@@ -55,6 +55,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(api::nodes::list))
         .routes(routes!(api::nodes::remove))
         .routes(routes!(api::energy::node))
+        .routes(routes!(api::routing::show, api::routing::set))
         .routes(routes!(api::usage::over_time::usage))
         .routes(routes!(api::usage::requests::requests))
         .routes(routes!(api::usage::requests::request))
@@ -71,6 +72,9 @@ fn routes() -> OpenApiRouter<App> {
         // Nodes, with a token and then with their own key
         .routes(routes!(enrol::enrol))
         .routes(routes!(tunnel::open))
+        .routes(routes!(blobs::outline))
+        .routes(routes!(blobs::range))
+        .routes(routes!(blobs::bad_group))
 }
 
 /// The gateway as a service. Layers from the outside in.

@@ -17,6 +17,8 @@ pub struct Secrets {
     hash_key: [u8; 32],
     /// Hashes what is stored of requests with an `Idempotency-Key`.
     pub idempotency: [u8; 32],
+    /// Keeps one account from learning what another one has asked.
+    pub prefixes: [u8; 32],
     /// Decides which requests are canaries.
     pub canaries: [u8; 32],
     /// Signs and checks the sessions of the management API.
@@ -68,6 +70,7 @@ impl Secrets {
             hash_key: blake3::derive_key("commonwatt 2026 key hashing", master),
             idempotency: blake3::derive_key("commonwatt 2026 idempotency", master),
             canaries: blake3::derive_key("commonwatt 2026 canaries", master),
+            prefixes: blake3::derive_key("commonwatt 2026 prefixes", master),
             session_signing: EncodingKey::from_secret(&session),
             session_checking: DecodingKey::from_secret(&session),
             ticket_signing: EncodingKey::from_ed_der(ticket_private.as_ref()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -17,6 +17,7 @@ use crate::auth::password::Passwords;
 use crate::changes::{self, LastLook};
 use crate::config::{Metering, ServeConfig};
 use crate::energy::court::Court;
+use crate::energy::sample::Samples;
 use crate::energy::{self, Energies};
 use crate::idempotency::Idempotency;
 use crate::inference::running::Running;
@@ -24,7 +25,8 @@ use crate::inference::typical::Typicals;
 use crate::ledger::audit;
 use crate::listener::Connections;
 use crate::metrics::{self, Metrics};
-use crate::nodes::{Nodes, enrol};
+use crate::nodes::blobs::Blobs;
+use crate::nodes::{self, Nodes, enrol};
 use crate::prices::Prices;
 use crate::replicas::{self, Credentials, Internal};
 use crate::retention;
@@ -51,12 +53,18 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     app.tasks.spawn(retention::run(app.clone(), config.keep_months));
     app.tasks.spawn(energy::day::run(app.clone()));
     app.tasks.spawn(energy::stay_current(app.clone()));
+    if let Some(file) = &config.sampling_key_file {
+        let key =
+            std::fs::read_to_string(file).with_context(|| format!("cannot read the key in {}", file.display()))?;
+        app.tasks.spawn(energy::sample::send(app.clone(), key.trim().to_owned().into()));
+    }
     if let Some(address) = config.metrics_listen {
         let listener = socket::listen(address, "COMMONWATT_METRICS_LISTEN").await?;
         app.tasks.spawn(metrics::serve(Arc::clone(&app.metrics), listener, app.closing.clone()));
     }
     let metrics = Arc::clone(&app.metrics);
     let following = CancellationToken::new();
+    app.tasks.spawn(nodes::tend(Arc::clone(&app.nodes), app.closing.clone()));
     if let Some((listener, _)) = internal {
         join(&app, listener, &following)?;
     }
@@ -82,12 +90,15 @@ async fn build(
 ) -> anyhow::Result<App> {
     let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
     let last_look = Arc::new(LastLook::default());
+    let nodes = Arc::new(known_nodes(&database).await?);
+    let blamed = Arc::clone(&nodes);
     Ok(App::new(Parts {
         keys: Keys::new(database.clone(), Arc::clone(&secrets), Arc::clone(&last_look)),
         last_look,
         trusted_proxies: config.trusted_proxies.clone(),
         passwords: Passwords::new()?,
-        nodes: Arc::new(known_nodes(&database).await?),
+        nodes,
+        blobs: Blobs::new(move |node| blamed.blame(node)),
         idempotency: Idempotency::new(database.clone(), accounting.replica.id(), closing.clone()),
         prices: Prices::open(&database, config.default_price).await?,
         admissions: Arc::clone(&accounting.admissions),
@@ -97,8 +108,10 @@ async fn build(
         typicals: Typicals::default(),
         energies: Energies::default(),
         court: Court::new(secrets.canaries, config.internal_listen.is_none()),
+        samples: Samples::default(),
         metrics: Arc::new(Metrics::new(config.metrics_collector.as_deref())?),
         metering: config.accounting.metering == Metering::On,
+        queue_patience: Duration::from_secs(config.queue_seconds),
         node_silence: Duration::from_secs(config.node_silence_seconds),
         tasks,
         relayed: TaskTracker::new(),
@@ -178,5 +191,6 @@ async fn known_nodes(database: &PgPool) -> anyhow::Result<Nodes> {
     for offer in enrol::offers(database).await? {
         nodes.remember(&offer);
     }
+    nodes.register(database, None).await?;
     Ok(nodes)
 }

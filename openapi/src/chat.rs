@@ -20,6 +20,7 @@ const NOTES: &[&str] = &[
     "prompt_cache_options",
     "service_tier",
     "provider",
+    "models",
     "parallel_tool_calls",
 ];
 

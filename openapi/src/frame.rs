@@ -13,6 +13,9 @@ use crate::energy::Energy;
 /// The name of a [`UsageFrame`]'s event.
 pub const USAGE_EVENT: &str = "usage";
 
+/// The comment on the event stream of an answer that waits for a slot of its node.
+pub const WAITING: &str = "waiting for a slot";
+
 /// What an answer has used so far. Counts are cumulative: the last frame holds the total.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UsageFrame {

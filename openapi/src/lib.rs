@@ -10,8 +10,9 @@
 //! - [`chat`], [`completion`], [`model`], [`sampling`], [`usage`]: OpenAI's shapes
 //! - [`energy`]: what an answer cost in joules, and how well that is known; [`grid`]: what a grid's electricity emits;
 //!   [`hardware`]: what devices draw
-//! - [`sse`], [`frame`]: the event stream between node and gateway
-//! - [`manifest`], [`node`]: what a node is, offers and promises
+//! - [`sse`], [`frame`]: the event stream between node and gateway; [`continuation`]: how another node goes on with it
+//! - [`region`]: where a node is
+//! - [`manifest`], [`node`]: what a node is, offers and promises; [`blob`]: how model files travel between nodes; [`upstream`]: how any other server's answers become a node's
 
 pub mod units;
 
@@ -43,6 +44,14 @@ pub mod sse;
 
 pub mod frame;
 
+pub mod continuation;
+
+pub mod region;
+
+pub mod blob;
+
 pub mod manifest;
 
 pub mod node;
+
+pub mod upstream;

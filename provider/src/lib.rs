@@ -26,6 +26,8 @@ pub mod energy;
 
 pub mod metrics;
 
+pub mod blobs;
+
 pub mod node;
 
 pub mod measure;

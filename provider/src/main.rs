@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use provider::config::{Command, Config};
-use provider::pull::{self, catalogue};
+use provider::pull::{self, Peers, PullSettings, catalogue};
 use provider::{doctor, router, serve};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
             serve::serve(*config, stop).await
         }
         Command::Pull(config) => {
-            let folder = pull::pull(catalogue::find(&config.model)?, &config.source, &config.data).await?;
+            let (model, peers) = (&config.model, Peers::of(&config.gateway, &config.model.data)?);
+            let settings = PullSettings { peers, ..PullSettings::default() };
+            let entry = catalogue::find(&model.model)?;
+            let folder = pull::pull_with(entry, &model.source, &model.data, &settings).await?;
             print(&folder.display().to_string())
         }
         Command::Healthcheck { listen } => healthcheck(listen).await,

@@ -1,4 +1,4 @@
-//! How many requests at once suit this machine: measured, then remembered.
+//! How many requests at once suit this machine, and how fast it is: measured, then remembered.
 //!
 //! On a processor several sequences usually slow each other down so much that one after the other is faster; on an
 //! accelerator it is the other way round. So the number of slots doubles for as long as the machine gains by it.
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use openapi::sampling::Sampling;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Engine, EngineError, Task};
+use crate::engine::{Engine, EngineError, Said, Task};
 use crate::limits::Limit;
 use crate::slots::Slots;
 
@@ -19,38 +19,48 @@ const MOST_SLOTS: u32 = 32;
 /// Twice the streams must give at least this much more, in percent, to be worth every single stream's delay.
 const WORTHWHILE_PERCENT: u128 = 125;
 
-/// What was measured, and for what.
-#[derive(Serialize, Deserialize)]
-struct Measured {
-    /// Model, program and processors.
-    subject: String,
-    slots: u32,
+/// What was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The best number.
+    pub slots: u32,
+    /// Of one answer alone.
+    pub tokens_per_second: u32,
 }
 
-/// The best number of slots: from `folder` if it was measured there before, else measured now.
+/// The same, and for what.
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    /// Model, program and processors.
+    subject: String,
+    measured: Measured,
+}
+
+/// What suits this machine: from `folder` if it was measured there before, else measured now.
 ///
 /// # Errors
 /// When the engine fails.
-pub async fn slots(engine: &Engine, model_id: &str, folder: &Path) -> Result<u32, EngineError> {
+pub async fn measured(engine: &Engine, model_id: &str, folder: &Path) -> Result<Measured, EngineError> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let subject = format!("{model_id}/{}/{processors}", env!("CARGO_PKG_VERSION"));
-    let path = folder.join("slots.json");
-    let known = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Measured>(&bytes).ok());
+    let path = folder.join("measured.json");
+    let known = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Remembered>(&bytes).ok());
     if let Some(known) = known.filter(|known| known.subject == subject) {
-        return Ok(known.slots);
+        return Ok(known.measured);
     }
-    let slots = measure(engine).await?;
-    let remembered = serde_json::to_vec(&Measured { subject, slots }).map_err(std::io::Error::from);
+    let measured = measure(engine).await?;
+    let remembered = serde_json::to_vec(&Remembered { subject, measured }).map_err(std::io::Error::from);
     if let Err(error) = remembered.and_then(|json| std::fs::write(&path, json)) {
         tracing::warn!(%error, path = %path.display(), "the measurement can't be kept and is repeated at the next start");
     }
-    Ok(slots)
+    Ok(measured)
 }
 
-async fn measure(engine: &Engine) -> Result<u32, EngineError> {
+async fn measure(engine: &Engine) -> Result<Measured, EngineError> {
     trial(engine, 1).await?; // warms caches and memory
     let mut slots = 1;
     let mut time = trial(engine, 1).await?;
+    let tokens_per_second = (TOKENS as f64 / time.as_secs_f64()) as u32;
     while slots < MOST_SLOTS {
         let twice = trial(engine, slots * 2).await?;
         // Twice the tokens in less than twice the time, by the margin that makes it worthwhile.
@@ -61,7 +71,7 @@ async fn measure(engine: &Engine) -> Result<u32, EngineError> {
         }
         (slots, time) = (slots * 2, twice);
     }
-    Ok(slots)
+    Ok(Measured { slots, tokens_per_second })
 }
 
 /// The time that this many streams of different lengths take together.
@@ -86,6 +96,7 @@ fn task(engine: &Engine, stream: u32) -> Task {
     let logit_bias = engine.end_tokens().iter().map(|token| (*token, f32::NEG_INFINITY)).collect();
     Task {
         prompt: (0..8 + stream * 3).map(|token| 100 + token).collect(),
+        said: Said::default(),
         sampling: Sampling { temperature: 0.0, logit_bias, ..Sampling::default() },
         seed: 0,
         max_tokens: TOKENS,

@@ -7,14 +7,31 @@ use openapi::manifest::ModelManifest;
 use openapi::model::Model;
 use openapi::node::{Offer, OfferedModel};
 use openapi::price::Price;
+use openapi::region::Region;
 use tokio_util::task::TaskTracker;
 
+use crate::blobs::Blobs;
 use crate::energy::Ledger;
 use crate::energy::setup::Metered;
 use crate::engine::Engine;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::slots::Slots;
+
+/// What the operator says of the machine's place, and of what is sent to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub region: Option<Region>,
+    pub denies_data_collection: bool,
+}
+
+/// What is published about the node beside its model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    pub price: Option<Price>,
+    pub place: Place,
+    pub tokens_per_second: Option<u32>,
+}
 
 /// Everything that a request needs on this node.
 pub struct Node {
@@ -28,9 +45,14 @@ pub struct Node {
     pub site: EnergyOffer,
     /// What that means for the machine's own clients; a gateway sets its own.
     pub terms: EnergyTerms,
+    pub place: Place,
+    /// Of one answer alone, if it was measured.
+    pub tokens_per_second: Option<u32>,
     /// What the operator asks for; without it the gateway's own list decides.
     pub price: Option<Price>,
     pub limits: Limits,
+    /// The model's files, for other nodes.
+    pub blobs: Blobs,
     /// Answers in the making, awaited when the node stops.
     pub answers: TaskTracker,
     pub started: u64,
@@ -38,13 +60,13 @@ pub struct Node {
 }
 
 impl Node {
-    /// Puts a node together.
+    /// Puts a node together, from its model and the files of it among others.
     pub fn new(
         engine: Engine,
-        manifest: ModelManifest,
+        (manifest, blobs): (ModelManifest, Blobs),
         slots: Slots,
         Metered { ledger, metrics, offer, terms }: Metered,
-        price: Option<Price>,
+        Said { price, place, tokens_per_second }: Said,
     ) -> Arc<Self> {
         let model_id = manifest.id();
         let fingerprint = fingerprint(&model_id);
@@ -57,8 +79,11 @@ impl Node {
             metrics,
             site: offer,
             terms,
+            place,
+            tokens_per_second,
             price,
             limits: Limits::default(),
+            blobs,
             answers: TaskTracker::new(),
             started: unix_seconds(),
             fingerprint,
@@ -85,10 +110,16 @@ impl Node {
                 manifest: self.manifest.clone(),
                 context_length: u32::try_from(self.engine.context_length()).unwrap_or(u32::MAX),
                 price: self.price,
+                fingerprint: Some(self.fingerprint.clone()),
+                continues: true,
+                tokens_per_second: self.tokens_per_second,
+                ..OfferedModel::default()
             }],
             slots: self.slots.count(),
             queue: self.slots.queue(),
             energy: self.site.clone(),
+            region: self.place.region,
+            denies_data_collection: self.place.denies_data_collection,
         }
     }
 

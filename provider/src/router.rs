@@ -7,6 +7,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use openapi::blob::{BLOB_PATH, OUTLINE_PATH};
+use openapi::continuation::CONTINUE_PATH;
 use openapi::energy::report::ENERGY_PATH;
 use openapi::error::ApiError;
 use openapi::model::ModelList;
@@ -17,6 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer;
+use crate::blobs;
 use crate::calls;
 use crate::error::Failure;
 use crate::node::Node;
@@ -65,8 +68,11 @@ pub fn tunnelled(node: Arc<Node>, tickets: TicketVerifier, elsewhere: Cancellati
         .route(OFFER_PATH, get(calls::offer))
         .route(STATUS_PATH, get(calls::status))
         .route(ENERGY_PATH, get(calls::energy))
+        .route(BLOB_PATH, get(blobs::range))
+        .route(OUTLINE_PATH, get(blobs::outline))
         .route(LIMIT_PATH, post(calls::limit))
         .route(COUNT_PATH, post(answer::count))
+        .route(CONTINUE_PATH, post(answer::go_on))
         .route(MOVE_PATH, post(move_away));
     finish(api, Doorway { node, tickets: Some(Arc::new(tickets)) })
 }

@@ -9,6 +9,7 @@ use openapi::manifest::{ManifestFile, ModelManifest};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::blobs::Blobs;
 use crate::config::ServeConfig;
 use crate::connect;
 use crate::energy::setup::{self, Outside};
@@ -16,9 +17,9 @@ use crate::engine::Engine;
 use crate::identity::Identity;
 use crate::measure;
 use crate::metrics;
-use crate::node::Node;
-use crate::pull;
+use crate::node::{Node, Said};
 use crate::pull::catalogue::{self, CatalogueEntry};
+use crate::pull::{self, Peers, PullSettings};
 use crate::router;
 use crate::slots::Slots;
 
@@ -75,21 +76,30 @@ async fn start(config: &ServeConfig, stop: &CancellationToken) -> anyhow::Result
     // What the operator says is checked before the model is fetched.
     let surveyed = setup::survey(&config.energy).await?;
     let entry = catalogue::find(&config.model.model)?;
-    let folder = pull::pull(entry, &config.model.source, &config.model.data).await?;
+    let peers = Peers::of(&config.gateway, &config.model.data)?;
+    let settings = PullSettings { peers, ..PullSettings::default() };
+    let folder = pull::pull_with(entry, &config.model.source, &config.model.data, &settings).await?;
     let manifest = manifest(entry);
+    let blobs = Blobs::new(&manifest, &folder);
     let file = manifest.files.first().context("the catalogue names no file for this model")?.path.clone();
     tracing::info!(model = manifest.name, id = manifest.id(), "loading");
     let engine = Engine::load(&folder, &file, config.context).await?;
-    let slots = match config.slots {
-        Some(slots) => slots,
-        None => measure::slots(&engine, &manifest.id(), &config.model.data).await?,
+    let measured = match config.slots {
+        Some(_) => None,
+        None => Some(measure::measured(&engine, &manifest.id(), &config.model.data).await?),
     };
+    let slots = config.slots.or(measured.map(|measured| measured.slots)).unwrap_or(1);
     let folder = config.model.data.join("energy");
     let identity = (!config.gateway.is_empty()).then(|| Identity::open(&config.model.data)).transpose()?;
     let reports = identity.map(|identity| (folder.as_path(), Arc::new(identity)));
     let outside = Outside { reports, collector: config.metrics_collector.as_deref() };
     let metered = setup::start(&config.energy, surveyed, &manifest, outside, stop)?;
-    Ok(Node::new(engine, manifest, Slots::new(slots, config.queue), metered, config.price))
+    let said = Said {
+        price: config.price,
+        place: config.place(),
+        tokens_per_second: measured.map(|measured| measured.tokens_per_second),
+    };
+    Ok(Node::new(engine, (manifest, blobs), Slots::new(slots, config.queue), metered, said))
 }
 
 fn manifest(entry: &CatalogueEntry) -> ModelManifest {
@@ -97,6 +107,7 @@ fn manifest(entry: &CatalogueEntry) -> ModelManifest {
         path: file.path.to_owned(),
         bytes: file.bytes,
         sha256: file.sha256.to_owned(),
+        blake3: Some(file.blake3.to_owned()),
     };
     ModelManifest {
         name: entry.name.to_owned(),

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod chat;
+mod continuing;
 mod endings;
 mod energy;
 mod engine;

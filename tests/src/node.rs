@@ -13,9 +13,25 @@ use crate::{Gateway, eventually};
 /// The model that every real node serves here.
 pub const MODEL: &str = "smollm2-135m-instruct";
 
+/// How it was started.
+struct Launch {
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Launch {
+    async fn start(&self) -> Program {
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        let environment: Vec<(&str, &str)> =
+            self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Program::start("commonwatt-node", &arguments, &environment).await
+    }
+}
+
 /// A running node.
 pub struct Node {
     program: Program,
+    launch: Launch,
     folder: PathBuf,
     client: Client,
 }
@@ -49,8 +65,16 @@ impl Node {
         all.extend_from_slice(environment);
         let slots: &[&str] = if arguments.contains(&"--slots") { &[] } else { &["--slots", "1"] };
         let arguments = [&["serve", "--listen", "127.0.0.1:0"], slots, arguments].concat();
-        let program = Program::start("commonwatt-node", &arguments, &all).await;
-        Self { program, folder, client: Client::builder().no_proxy().build().expect("a client") }
+        let launch = Launch {
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+            environment: all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        };
+        Self {
+            program: launch.start().await,
+            launch,
+            folder,
+            client: Client::builder().no_proxy().build().expect("a client"),
+        }
     }
 
     /// The URL of a path of the local API.
@@ -94,6 +118,12 @@ impl Node {
     /// As `kill -9`.
     pub async fn kill(&mut self) {
         self.program.kill().await;
+    }
+
+    /// As `kill -9`, and started again on the same data.
+    pub async fn restart(&mut self) {
+        self.program.kill().await;
+        self.program = self.launch.start().await;
     }
 
     /// Asks it to stop, as SIGTERM does.

@@ -115,16 +115,15 @@ fn router(behaviour: Behaviour, asked: Arc<AtomicUsize>) -> Router {
 fn offer(behaviour: Behaviour) -> Offer {
     let manifest = ModelManifest {
         name: MODEL.to_owned(),
-        files: vec![ManifestFile { path: "scripted.gguf".to_owned(), bytes: 1, sha256: "00".repeat(32) }],
+        files: vec![ManifestFile { path: "scripted.gguf".to_owned(), bytes: 1, sha256: "00".repeat(32), blake3: None }],
         quantisation: "none".to_owned(),
         licence: "Apache-2.0".to_owned(),
         authors: vec!["nobody".to_owned()],
     };
     Offer {
         version: "scripted".to_owned(),
-        models: vec![OfferedModel { manifest, context_length: 100, price: None }],
+        models: vec![OfferedModel { manifest, context_length: 100, ..OfferedModel::default() }],
         slots: 100,
-        queue: 0,
         energy: match behaviour {
             Behaviour::AnyEnergy => EnergyOffer {
                 zone: Some("DE".to_owned()),
@@ -135,6 +134,7 @@ fn offer(behaviour: Behaviour) -> Offer {
             },
             _ => EnergyOffer::default(),
         },
+        ..Offer::default()
     }
 }
 

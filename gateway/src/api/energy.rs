@@ -87,6 +87,7 @@ async fn attempts(database: &PgPool, account: Uuid, id: Uuid) -> Result<Option<V
             idle_ppm: 0,
             embodied_nanograms_per_joule: embodied,
             believed: row.believed,
+            tier_cap: Tier::from_letter(&row.tier_cap).unwrap_or(Tier::X),
         };
         let status = Status::from_word(&row.status).unwrap_or(Status::Provisional);
         AttemptEnergy {

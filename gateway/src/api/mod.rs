@@ -17,6 +17,8 @@ pub mod nodes;
 
 pub mod prices;
 
+pub mod routing;
+
 pub mod sessions;
 
 pub mod splits;

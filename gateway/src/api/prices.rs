@@ -157,14 +157,9 @@ mod tests {
             authors: vec![],
         };
         let (one, two) = (manifest("one"), manifest("two"));
-        let models = [&one, &two].map(|model| OfferedModel { manifest: model.clone(), context_length: 8, price: None });
-        let offer = Some(Offer {
-            version: "1".to_owned(),
-            models: models.to_vec(),
-            slots: 1,
-            queue: 0,
-            energy: openapi::energy::EnergyOffer::default(),
-        });
+        let offered_model =
+            |manifest: &ModelManifest| OfferedModel { manifest: manifest.clone(), ..OfferedModel::default() };
+        let offer = Some(Offer { models: [&one, &two].map(offered_model).to_vec(), ..Offer::default() });
         assert_eq!(offered(offer.clone(), None).unwrap(), [one.id(), two.id()]);
         assert_eq!(offered(offer.clone(), Some("two")).unwrap(), [two.id()]);
         assert_eq!(offered(offer.clone(), Some(&one.id())).unwrap(), [one.id()]);

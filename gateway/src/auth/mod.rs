@@ -11,7 +11,7 @@ pub mod session;
 
 pub mod user;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -41,6 +41,16 @@ impl Caller {
     /// Given when the key is revoked while the request runs.
     pub fn revoked(&self) -> CancellationToken {
         self.watch.revoked()
+    }
+
+    /// The gateway itself, with a key that its operator gave it.
+    ///
+    /// # Errors
+    /// When the key is no inference key, or nobody knows.
+    pub async fn within(app: &App, key: &str) -> anyhow::Result<Self> {
+        let (key, watch) = app.keys.find_and_watch(key).await?;
+        anyhow::ensure!(key.scope == Scope::Inference, "the gateway's own key is no inference key");
+        Ok(Self { key, address: IpAddr::V4(Ipv4Addr::LOCALHOST), watch })
     }
 
     /// A watch of the key that outlives this caller.

@@ -1,5 +1,5 @@
-//! What every replica hears of within a second: revoked keys, other limits, other prices, removed nodes, cancelled
-//! requests. Triggers write the table; only a cancel, which has no row of its own, is written here.
+//! What every replica hears of within a second: revoked keys, other limits, prices and preferences, what operators do with
+//! their nodes, cancelled requests. Triggers write the table; only a cancel, which has no row of its own, is written here.
 
 mod feed;
 
@@ -26,8 +26,10 @@ pub enum Change {
     Limits(Uuid),
     /// A price of this node.
     Price(Uuid),
-    /// A node was removed.
+    /// What its operator says about a node, or that it was removed.
     Node(Uuid),
+    /// What this account asks of nodes.
+    Routing(Uuid),
     /// A request is to be ended, wherever it runs.
     Cancel { request: Uuid, account: Uuid },
     /// A replica needs more of this account's credit, or of this limit, than nobody has leased.
@@ -42,6 +44,7 @@ impl Change {
             ("limits", _) => Some(Self::Limits(subject)),
             ("price", _) => Some(Self::Price(subject)),
             ("node", _) => Some(Self::Node(subject)),
+            ("routing", _) => Some(Self::Routing(subject)),
             ("short", _) => Some(Self::Short(subject)),
             ("cancel", Some(account)) => Some(Self::Cancel { request: subject, account }),
             _ => None,
@@ -54,6 +57,7 @@ impl Change {
             Self::Limits(subject) => ("limits", subject, None),
             Self::Price(node) => ("price", node, None),
             Self::Node(node) => ("node", node, None),
+            Self::Routing(account) => ("routing", account, None),
             Self::Short(subject) => ("short", subject, None),
             Self::Cancel { request, account } => ("cancel", request, Some(account)),
         }
@@ -117,12 +121,12 @@ async fn take_in(app: &App, heard: &Heard) -> Result<(), sqlx::Error> {
     for change in changes {
         match *change {
             // The keys have heard of it.
-            Change::Key { .. } => {}
+            Change::Key { .. } | Change::Routing(_) => {}
             Change::Limits(subject) | Change::Short(subject) => {
                 let admissions = Arc::clone(&app.admissions);
                 app.tasks.spawn(async move { admissions.bring_all_back(subject).await });
             }
-            Change::Node(id) => app.nodes.dismiss(id),
+            Change::Node(id) => app.nodes.register(&app.database, Some(id)).await?,
             Change::Price(node) => app.prices.reload(&app.database, node).await?,
             Change::Cancel { request, account } => drop(app.running.cancel(request, account)),
         }
@@ -133,12 +137,5 @@ async fn take_in(app: &App, heard: &Heard) -> Result<(), sqlx::Error> {
 async fn take_in_everything(app: &App) -> Result<(), sqlx::Error> {
     app.keys.ask_again().await?;
     app.prices.reload_all(&app.database).await?;
-    let connected: Vec<Uuid> = app.nodes.all().iter().map(|node| node.id).collect();
-    let removed = sqlx::query_scalar!("select id from nodes where id = any($1) and removed_at is not null", &connected)
-        .fetch_all(&app.database)
-        .await?;
-    for id in removed {
-        app.nodes.dismiss(id);
-    }
-    Ok(())
+    app.nodes.register(&app.database, None).await
 }

@@ -13,6 +13,8 @@ pub mod follow;
 
 pub mod honesty;
 
+pub mod sample;
+
 pub mod table;
 
 #[cfg(test)]
@@ -104,6 +106,7 @@ fn terms(offer: &EnergyOffer, known: Option<&Known>, now: OffsetDateTime) -> Ene
             .map_or(0, |known| ppm(known.idle_microjoules, known.attributed_microjoules)),
         embodied_nanograms_per_joule: offer.embodied.and_then(|embodied| embodied_per_joule(&embodied, known?)),
         believed: known.is_none_or(|known| known.believed),
+        tier_cap: known.map_or(Tier::A, |known| known.tier_cap),
     }
 }
 

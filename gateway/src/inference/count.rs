@@ -2,6 +2,7 @@
 
 use openapi::frame::UsageFrame;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// A token is at least a byte of text; but text may be held back for a moment, and some tokens have none.
 const TOKENS_WITHOUT_TEXT: u64 = 32;
@@ -24,13 +25,26 @@ impl Count {
         (self.claimed_prompt, self.claimed) = (frame.prompt_tokens, frame.completion_tokens);
     }
 
-    pub(super) fn piece(&mut self, data: &str) {
-        self.text_bytes += text_bytes(data);
+    /// Counts what an event holds. True when it says why the answer ends.
+    pub(super) fn piece(&mut self, data: &str) -> bool {
+        let piece = read(data);
+        self.text_bytes += piece.text_bytes;
+        piece.finishes
+    }
+
+    /// Bytes of text in the events so far.
+    pub(super) fn text_bytes(&self) -> u64 {
+        self.text_bytes
     }
 
     /// Tokens of the answer that are paid for: the smallest of what was claimed, named and seen.
     pub(super) fn completion(&self) -> u64 {
         self.claimed.min(self.named).min(self.text_bytes + TOKENS_WITHOUT_TEXT)
+    }
+
+    /// Tokens of the answer that the node claims.
+    pub(super) fn claimed(&self) -> u64 {
+        self.claimed
     }
 
     /// Tokens of the prompt that are paid for: never more than its bytes can be.
@@ -46,8 +60,15 @@ impl Count {
     }
 }
 
-/// Bytes of text in a chunk or in a whole answer, of either endpoint.
-fn text_bytes(data: &str) -> u64 {
+/// What a chunk or a whole answer holds.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Read {
+    text_bytes: u64,
+    finishes: bool,
+}
+
+/// Reads a chunk or a whole answer, of either endpoint.
+fn read(data: &str) -> Read {
     #[derive(Deserialize)]
     struct Piece {
         #[serde(default)]
@@ -58,17 +79,20 @@ fn text_bytes(data: &str) -> u64 {
         delta: Option<Content>,
         message: Option<Content>,
         text: Option<String>,
+        finish_reason: Option<IgnoredAny>,
     }
     #[derive(Deserialize)]
     struct Content {
         content: Option<String>,
     }
     let piece: Piece = serde_json::from_str(data).unwrap_or(Piece { choices: Vec::new() });
-    let of = |choice: Choice| {
+    piece.choices.into_iter().fold(Read::default(), |read, choice| {
         let content = choice.delta.or(choice.message).and_then(|content| content.content);
-        content.or(choice.text).map_or(0, |text| text.len() as u64)
-    };
-    piece.choices.into_iter().map(of).sum()
+        Read {
+            text_bytes: read.text_bytes + content.or(choice.text).map_or(0, |text| text.len() as u64),
+            finishes: read.finishes || choice.finish_reason.is_some(),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -92,13 +116,15 @@ mod tests {
     fn counted(frame: &UsageFrame, pieces: &[&str]) -> Count {
         let mut count = Count::default();
         count.frame(frame);
-        pieces.iter().for_each(|piece| count.piece(piece));
+        for piece in pieces {
+            count.piece(piece);
+        }
         count
     }
 
     #[test]
-    fn text_is_found_in_every_shape() {
-        for (data, bytes) in [
+    fn text_and_endings_are_found_in_every_shape() {
+        for (data, text_bytes) in [
             (r#"{"choices":[{"delta":{"content":"héllo"}}]}"#, 6),
             (r#"{"choices":[{"message":{"role":"assistant","content":"ab"}}]}"#, 2),
             (r#"{"choices":[{"text":"abc","finish_reason":null}]}"#, 3),
@@ -107,8 +133,10 @@ mod tests {
             (r#"{"choices":[],"usage":{}}"#, 0),
             ("[DONE]", 0),
         ] {
-            assert_eq!(text_bytes(data), bytes, "{data}");
+            assert_eq!(read(data), Read { text_bytes, finishes: false }, "{data}");
         }
+        let last = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
+        assert_eq!(read(last), Read { text_bytes: 0, finishes: true });
     }
 
     #[test]

@@ -18,9 +18,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::request::{Endpoint, Request};
+use super::route::no_node;
 use super::terms::Terms;
 use super::typical::Typical;
-use super::{dearest, no_node, node_failed, price};
+use super::{context_length, dearest, node_failed, price};
 use crate::admission::Amounts;
 use crate::app::App;
 use crate::auth::Caller;
@@ -102,18 +103,18 @@ impl From<ApiError> for NoEstimate {
 /// Those that the request itself would meet.
 pub async fn estimate(app: &App, caller: &Caller, id: Uuid, body: Bytes) -> Result<Estimate, NoEstimate> {
     let endpoint = if has_messages(&body)? { Endpoint::ChatCompletions } else { Endpoint::Completions };
-    let request = Request::read(endpoint, body)?;
-    if !app.nodes.is_known(&request.model) {
-        return Err(ApiError::model_not_found(&request.model).into());
+    let request = Request::read(endpoint, body, &caller.key.routing)?;
+    if !app.nodes.is_known(request.model()) {
+        return Err(ApiError::model_not_found(request.model()).into());
     }
-    caller.key.limits.check_model(&request.model)?;
+    caller.key.limits.check_model(request.model())?;
     let _hold = app
         .admissions
         .hold(&caller.key, Amounts { requests: 1, ..Amounts::default() })
         .await
         .map_err(NoEstimate::Refused)?;
     let at = OffsetDateTime::now_utc();
-    let model = &request.model;
+    let model = request.model();
     let priced = |node: &crate::nodes::Node| price(app, node, model, at);
     app.nodes.await_one(model).await;
     let lease = app.nodes.lease(model, |node| priced(node).is_some()).map_err(|_| no_node(model))?;
@@ -124,7 +125,7 @@ pub async fn estimate(app: &App, caller: &Caller, id: Uuid, body: Bytes) -> Resu
 
 fn put_together(app: &App, lease: &Lease, request: &Request, (price, count): (PriceVersion, PromptCount)) -> Estimate {
     let cost = |completion| price.price.cost(&BilledTokens { prompt: count.prompt_tokens, cached: 0, completion });
-    let typical = app.typicals.of(&request.model);
+    let typical = app.typicals.of(request.model());
     let likely = typical.map(|typical| {
         let tokens = typical.completion_tokens.min(count.max_completion_tokens);
         let microjoules = Microjoules::new(typical.microjoules_per_token.get().saturating_mul(tokens));
@@ -138,7 +139,7 @@ fn put_together(app: &App, lease: &Lease, request: &Request, (price, count): (Pr
     });
     Estimate {
         object: "estimate",
-        model: request.model.clone(),
+        model: request.model().to_owned(),
         node: lease.node_id(),
         price_version: price.version,
         price: price.price,
@@ -152,9 +153,8 @@ fn put_together(app: &App, lease: &Lease, request: &Request, (price, count): (Pr
 }
 
 fn held(app: &App, request: &Request) -> Nanocredits {
-    let context = app.nodes.context_length(&request.model);
-    let terms = Terms::of(request, context, OffsetDateTime::now_utc());
-    dearest(app, &request.model, &terms)
+    let terms = Terms::of(request, context_length(app, request), OffsetDateTime::now_utc());
+    dearest(app, request, &terms)
 }
 
 /// Those before us, divided by the slots, each as long as an answer usually takes.
@@ -168,7 +168,7 @@ fn wait(node: &Arc<crate::nodes::Node>, typical: Option<Typical>) -> u64 {
 /// Has the node count the prompt.
 async fn count(app: &App, lease: &Lease, id: Uuid, request: &Request) -> Result<PromptCount, ApiError> {
     let node = lease.node();
-    let model = node.model_named(&request.model).ok_or_else(|| no_node(&request.model))?;
+    let model = node.model_named(request.model()).ok_or_else(|| no_node(request.model()))?;
     let call = Call {
         request: id,
         attempt: 1,

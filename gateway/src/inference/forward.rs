@@ -2,24 +2,27 @@
 //! nothing yet, so what is the node's fault may be tried elsewhere.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Request as HttpRequest, Response, StatusCode};
+use openapi::continuation::{CONTINUE_PATH, Continuation};
 use openapi::error::{ApiError, ErrorBody};
-use openapi::frame::{USAGE_EVENT, UsageFrame};
+use openapi::frame::{USAGE_EVENT, UsageFrame, WAITING};
 use openapi::node::TICKET_HEADER;
-use openapi::sse::{Event, Scanner};
+use openapi::sse::{self, Event, Scanner};
 use serde::Deserialize;
 
 use super::meter::Meter;
+use super::price;
 use super::record::Outcome;
 use super::request::Request;
+use super::said::Said;
 use crate::app::App;
-use crate::nodes::Lease;
-use crate::prices::PriceVersion;
+use crate::nodes::{Found, StallWatch};
 
 /// A node acknowledges a request at once, even when it must wait for a slot.
 const HEADERS_WITHIN: Duration = Duration::from_secs(15);
@@ -45,16 +48,15 @@ pub(super) struct Answer {
 }
 
 /// Sends the request to the leased node.
-pub(super) async fn forward(
-    app: &App,
-    meter: &mut Meter,
-    (lease, price): (Lease, PriceVersion),
-    request: &Request,
-) -> Result<Answer, Fault> {
-    let answer = try_node(app, meter, (lease, price), request).await;
+pub(super) async fn forward(app: &App, meter: &mut Meter, found: Found, request: &Request) -> Result<Answer, Fault> {
+    let answer = try_node(app, meter, found, request).await;
     match &answer {
         Ok(_) => meter.answers(),
-        Err(Fault::Client(_) | Fault::Busy(_)) => meter.end_attempt(Outcome::Refused),
+        Err(Fault::Client(_)) => meter.end_attempt(Outcome::Refused),
+        Err(Fault::Busy(busy)) => {
+            meter.is_refused(busy.retry_after.map(|seconds| Duration::from_secs(seconds.into())));
+            meter.end_attempt(Outcome::Refused);
+        }
         Err(Fault::Node(reason)) => {
             tracing::warn!(request = %meter.id(), node = ?meter.node(), reason, "an attempt failed");
             meter.end_attempt(Outcome::NodeFailed);
@@ -63,38 +65,60 @@ pub(super) async fn forward(
     answer
 }
 
-async fn try_node(
-    app: &App,
-    meter: &mut Meter,
-    (lease, price): (Lease, PriceVersion),
-    request: &Request,
-) -> Result<Answer, Fault> {
-    let node = lease.node();
-    let model = node.model_named(&request.model).ok_or_else(|| Fault::Node("it withdrew the model".to_owned()))?;
-    let call = meter.begin_attempt(lease, price, &model);
+async fn try_node(app: &App, meter: &mut Meter, found: Found, request: &Request) -> Result<Answer, Fault> {
+    let node = found.lease.node();
+    let withdrawn = || Fault::Node("it withdrew the model".to_owned());
+    let model = node.model_named(&found.model).ok_or_else(withdrawn)?;
+    let price = price(app, &node, &found.model, meter.terms().at).ok_or_else(withdrawn)?;
+    let body = request.body_for(&found.model);
+    let call = meter.begin_attempt(found, price, &model);
     let ticket = node.ticket(&app.secrets, &call).map_err(|error| Fault::Node(error.to_string()))?;
-    let call = HttpRequest::post(request.endpoint.path())
+    let asked = body.and_then(|body| ask(request, body, meter.said()));
+    let (path, body) = asked.map_err(|error| Fault::Node(error.to_string()))?;
+    let call = HttpRequest::post(path)
         .header(CONTENT_TYPE, "application/json")
         .header(TICKET_HEADER, ticket)
-        .body(Full::new(request.body.clone()))
+        .body(Full::new(body))
         .map_err(|error| Fault::Node(error.to_string()))?;
     let response = tokio::time::timeout(HEADERS_WITHIN, node.call(call)).await;
     let response = response
         .map_err(|_| Fault::Node("it did not answer".to_owned()))?
         .map_err(|error| Fault::Node(error.to_string()))?;
     if response.status() != StatusCode::OK {
-        return Err(refusal(response).await);
+        return Err(match refusal(response).await {
+            // The client's request was good enough for the node that began.
+            Fault::Client(error) if meter.said().model().is_some() => Fault::Node(error.detail.message),
+            fault => fault,
+        });
     }
     let mut events = Events {
         body: response.into_body(),
         scanner: Scanner::new(LONGEST_EVENT),
         ready: VecDeque::new(),
-        silence: app.node_silence,
+        watch: StallWatch::new(node.typical_gap(), app.node_silence, Instant::now()),
+        tokens: 0,
     };
     let first = events.next_of_answer(meter).await.map_err(Fault::Node)?;
     let first = first.ok_or_else(|| Fault::Node("it ended without an answer".to_owned()))?;
-    check_model(&first, &model.name).map_err(Fault::Node)?;
+    // All that is missing may be the end mark.
+    if !meter.said().so_far().finished {
+        check_model(&first, &model.name).map_err(|reason| {
+            meter.answered_as_another();
+            Fault::Node(reason)
+        })?;
+    }
     Ok(Answer { first, events })
+}
+
+/// What the node is asked for: the answer, or what is missing of it.
+fn ask(request: &Request, body: Bytes, said: &Said) -> serde_json::Result<(&'static str, Bytes)> {
+    let so_far = said.so_far();
+    if so_far.is_empty() {
+        return Ok((request.endpoint.path(), body));
+    }
+    let continuation =
+        Continuation { path: request.endpoint.path().to_owned(), request: serde_json::from_slice(&body)?, so_far };
+    Ok((CONTINUE_PATH, serde_json::to_vec(&continuation)?.into()))
 }
 
 /// The first event of every answer names the model that computes it.
@@ -117,6 +141,7 @@ fn check_model(first: &Event, model: &str) -> Result<(), String> {
 /// Reads a node's error. Only a verdict on the request itself is passed on to the client.
 async fn refusal(response: Response<Incoming>) -> Fault {
     let status = response.status();
+    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let body = Limited::new(response.into_body(), LONGEST_ERROR).collect().await;
     let detail =
         body.ok().and_then(|body| serde_json::from_slice::<ErrorBody>(&body.to_bytes()).ok()).map(|body| body.error);
@@ -126,7 +151,8 @@ async fn refusal(response: Response<Incoming>) -> Fault {
         }
         (429 | 503, Some(_)) => {
             const SECONDS: u32 = 5;
-            Fault::Busy(ApiError::overloaded("All nodes that serve this model are busy. Try again shortly.", SECONDS))
+            let message = "All nodes that serve this model are busy. Try again shortly.";
+            Fault::Busy(ApiError::overloaded(message, seconds.unwrap_or(SECONDS)))
         }
         _ => Fault::Node(format!("it answered {status}")),
     }
@@ -137,7 +163,9 @@ pub(super) struct Events {
     body: Incoming,
     scanner: Scanner,
     ready: VecDeque<Event>,
-    silence: Duration,
+    watch: StallWatch,
+    /// Of the answer, as far as the node has said.
+    tokens: u64,
 }
 
 impl Events {
@@ -165,8 +193,15 @@ impl Events {
             match event.name() {
                 Some(USAGE_EVENT) => {
                     let frame = event.data().and_then(|data| serde_json::from_str::<UsageFrame>(data).ok());
-                    meter.observe(frame.ok_or_else(|| "its usage frame is no usage frame".to_owned())?)?;
+                    let frame = frame.ok_or_else(|| "its usage frame is no usage frame".to_owned())?;
+                    if frame.completion_tokens > std::mem::replace(&mut self.tokens, frame.completion_tokens)
+                        && let Some(gap) = self.watch.token(Instant::now())
+                    {
+                        meter.paused(gap);
+                    }
+                    meter.observe(frame)?;
                 }
+                None if event.raw == sse::comment(WAITING).as_bytes() => self.watch.waits(Instant::now()),
                 Some("error") => return Err("it failed while computing".to_owned()),
                 _ => return Ok(Some(event)),
             }
@@ -180,8 +215,13 @@ impl Events {
 
     /// Reads a chunk; false at the end.
     async fn read(&mut self) -> Result<bool, String> {
-        let frame =
-            tokio::time::timeout(self.silence, self.body.frame()).await.map_err(|_| "it fell silent".to_owned())?;
+        self.watch.listens(Instant::now());
+        let frame = tokio::time::timeout_at(self.watch.deadline().into(), self.body.frame()).await;
+        let now = Instant::now();
+        let stalled =
+            || self.watch.verdict(now).map_or_else(|| "it fell silent".to_owned(), |stalled| stalled.to_string());
+        let frame = frame.map_err(|_| stalled())?;
+        self.watch.heard(now);
         match frame {
             None if self.scanner.is_empty() => Ok(false),
             None => Err("it broke off within an event".to_owned()),

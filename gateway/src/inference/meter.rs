@@ -3,26 +3,25 @@
 //! methods only: a closure that captured one field would leave the rest, and with it the settlement, behind.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use openapi::chat::FinishReason;
-use openapi::energy::{EnergyComment, EnergyTerms, EnergyUsage, Status, disclose};
+use openapi::energy::{Energy, EnergyComment, EnergyUsage};
 use openapi::frame::UsageFrame;
-use openapi::price::BilledTokens;
 use openapi::units::{Microseconds, Nanocredits};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::count::Count;
-use super::record::{AttemptEnergy, AttemptRecord, OpenRequest, Outcome, RequestRecord};
+use super::attempt::Attempt;
+use super::record::{AttemptRecord, OpenRequest, Outcome, RequestRecord};
 use super::running::Entry;
+use super::said::Said;
 use super::terms::Terms;
 use crate::admission::{Amounts, Hold};
 use crate::app::App;
 use crate::auth::Caller;
-use crate::energy::court::Tried;
 use crate::journal::Settled;
-use crate::nodes::{Call, Lease, ServedModel};
+use crate::nodes::{Call, Found, ServedModel};
 use crate::prices::PriceVersion;
 
 /// The status that proxies use for a client that closed its request.
@@ -51,56 +50,29 @@ pub(super) struct Meter {
     admission: Admission,
     started: Instant,
     first_byte: Option<Microseconds>,
-    running: Option<Running>,
+    running: Option<Attempt>,
     past: Vec<AttemptRecord>,
-    /// Why the node of the attempt under way was chosen, where the request had a say in it.
-    choice: Option<String>,
+    /// What the last attempt took in energy.
+    energy: Option<Energy>,
+    said: Said,
+    /// Tokens that the answer may have as far as is held for.
+    limit: u64,
     outcome: Outcome,
     status: u16,
     settled: bool,
 }
 
-/// The attempt under way.
-struct Running {
-    lease: Lease,
-    price: PriceVersion,
-    model: Arc<ServedModel>,
-    /// What turns the node's joules into the site's, and into carbon.
-    terms: EnergyTerms,
-    started: Instant,
-    /// Tokens that the answer may have as far as is held for.
-    limit: u64,
-    used: Option<UsageFrame>,
-    count: Count,
-    /// What was handed to the client.
-    delivered: BilledTokens,
-}
-
-impl Running {
-    fn cost(&self) -> Nanocredits {
-        self.price.price.cost(&self.delivered)
-    }
-
-    fn finish_reason(&self) -> Option<FinishReason> {
-        self.used.as_ref().and_then(|used| used.finish_reason)
-    }
-
-    fn energy(&self) -> Option<EnergyUsage> {
-        let energy = &self.used.as_ref()?.energy;
-        let status = if energy.settled { Status::Settled } else { Status::Provisional };
-        Some(disclose(energy, &self.terms, status))
-    }
-}
-
 impl Meter {
     pub(super) fn open(admission: Admission) -> Self {
         Self {
+            limit: admission.terms.held,
             admission,
             started: Instant::now(),
             first_byte: None,
             running: None,
             past: Vec::new(),
-            choice: None,
+            energy: None,
+            said: Said::default(),
             // Unless somebody says otherwise: then nobody was there any more to say it.
             outcome: Outcome::ClientLeft,
             status: CLIENT_CLOSED_REQUEST,
@@ -128,45 +100,68 @@ impl Meter {
         self.admission.hold.as_ref().map(Hold::headers).unwrap_or_default()
     }
 
+    /// Tokens that the answer may have, as far as is held for.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Who pays.
+    pub(super) fn account(&self) -> Uuid {
+        self.admission.request.account_id
+    }
+
+    /// What has been said of the answer.
+    pub(super) fn said(&self) -> &Said {
+        &self.said
+    }
+
+    /// The answer begins anew: its client has seen nothing of it.
+    pub(super) fn forget_what_was_said(&mut self) {
+        self.said = Said::default();
+    }
+
     /// The node at work, for the reply's headers.
     pub(super) fn node(&self) -> Option<Uuid> {
         self.running.as_ref().map(|running| running.lease.node_id())
     }
 
-    /// Why the next attempt's node was chosen.
-    pub(super) fn chosen(&mut self, reason: String) {
-        self.choice = Some(reason);
+    /// The node at work, and the connection that leads to it.
+    pub(super) fn connection(&self) -> Option<(Uuid, Uuid)> {
+        let node = self.running.as_ref()?.lease.node();
+        Some((node.id, node.best().connection))
     }
 
-    /// The same, for the reply's headers.
+    /// Why the node at work was chosen, for the reply's headers.
     pub(super) fn choice(&self) -> Option<&str> {
-        self.choice.as_deref()
+        self.running.as_ref().map(|running| running.choice.as_str())
     }
 
     /// A try on a node begins.
-    pub(super) fn begin_attempt(&mut self, lease: Lease, price: PriceVersion, model: &Arc<ServedModel>) -> Call {
-        let limit = self.admission.terms.held;
+    pub(super) fn begin_attempt(&mut self, found: Found, price: PriceVersion, model: &Arc<ServedModel>) -> Call {
+        let Found { lease, model: name, reason: choice } = found;
+        self.admission.request.model = name;
         let terms = self.admission.app.energies.terms(&lease.node());
         let call = Call {
             request: self.id(),
             attempt: self.past.len() as u32 + 1,
             model: model.id.clone(),
-            max_tokens: u32::try_from(limit).unwrap_or(u32::MAX),
+            max_tokens: u32::try_from(self.limit).unwrap_or(u32::MAX),
             price: price.price,
             energy: terms.clone(),
         };
         self.admission.app.court.begins(lease.node_id(), call.request, call.attempt);
         self.admission.entry.attempts(&lease.node(), &call);
-        self.running = Some(Running {
+        self.running = Some(Attempt {
+            request: call.request,
+            number: call.attempt,
             lease,
             price,
             model: Arc::clone(model),
             terms,
+            choice,
             started: Instant::now(),
-            limit,
+            before: self.said.tokens(),
             used: None,
-            count: Count::default(),
-            delivered: BilledTokens::default(),
         });
         call
     }
@@ -179,42 +174,34 @@ impl Meter {
         // What no request takes would not fit the database, and keep the whole record out of it.
         frame.energy = frame.energy.held();
         let Some(running) = &mut self.running else { return Ok(()) };
-        if frame.completion_tokens > running.limit.saturating_add(TOKENS_ON_THE_WAY) {
-            return Err(format!("it went on after its limit of {} tokens", running.limit));
+        if frame.completion_tokens > self.limit.saturating_add(TOKENS_ON_THE_WAY) {
+            return Err(format!("it went on after its limit of {} tokens", self.limit));
         }
-        running.count.frame(&frame);
+        self.said.frame(&frame, &running.model);
         running.used = Some(frame);
         self.top_up();
         Ok(())
     }
 
     fn top_up(&mut self) {
-        let Some(running) = &mut self.running else { return };
-        let claimed = running.used.as_ref().map_or(0, |used| used.completion_tokens);
+        let Some(running) = &self.running else { return };
         let most = self.admission.terms.most;
-        if running.limit >= most || running.finish_reason().is_some() || claimed + RUNS_LOW < running.limit {
+        if self.limit >= most || running.finish_reason().is_some() || running.claimed() + RUNS_LOW < self.limit {
             return;
         }
         let microjoules = self.admission.app.typicals.microjoules_per_token(&self.admission.request.model);
-        let steps = TOP_UPS.map(|step| step.min(most - running.limit));
+        let steps = TOP_UPS.map(|step| step.min(most - self.limit));
         let amounts = steps.map(|more| Terms::more(more, &running.price.price, microjoules));
         let held = self.admission.hold.as_mut().map_or(Some(0), |hold| hold.top_up(&amounts));
         if let Some(more) = held.and_then(|step| steps.get(step)) {
-            running.limit += more;
-            self.admission.entry.raise_limit(u32::try_from(running.limit).unwrap_or(u32::MAX));
+            self.limit += more;
+            self.admission.entry.raise_limit(u32::try_from(self.limit).unwrap_or(u32::MAX));
         }
     }
 
     /// The client gets this event of the answer now: its tokens, and the prompt, are delivered.
     pub(super) fn deliver(&mut self, data: &str) {
-        let most_prompt = self.admission.terms.prompt;
-        let Some(running) = &mut self.running else { return };
-        running.count.piece(data);
-        running.delivered = BilledTokens {
-            prompt: running.count.prompt(most_prompt),
-            cached: 0,
-            completion: running.count.completion().min(running.limit),
-        };
+        self.said.piece(data, self.admission.terms.prompt, self.limit);
     }
 
     /// The client gets its first byte now.
@@ -226,59 +213,38 @@ impl Meter {
         }
     }
 
-    /// The attempt is over without an answer, and the request goes on.
+    /// The node has no room, and may know when it will have some.
+    pub(super) fn is_refused(&self, retry_after: Option<Duration>) {
+        if let Some(running) = &self.running {
+            running.lease.refused(retry_after);
+        }
+    }
+
+    /// The node answers with another model than it was asked for.
+    pub(super) fn answered_as_another(&self) {
+        if let Some(running) = &self.running {
+            running.lease.answered_as_another();
+        }
+    }
+
+    /// So much time lay between two tokens.
+    pub(super) fn paused(&self, gap: Duration) {
+        if let Some(running) = &self.running {
+            running.lease.paused(gap);
+        }
+    }
+
+    /// The attempt is over, and the request goes on without it.
     pub(super) fn end_attempt(&mut self, outcome: Outcome) {
         if let Some(running) = self.running.take() {
             self.close(&running, outcome);
         }
     }
 
-    fn close(&mut self, running: &Running, outcome: Outcome) {
-        match outcome {
-            Outcome::NodeFailed => running.lease.failed(),
-            _ => running.lease.succeeded(),
-        }
-        let used = running.used.as_ref();
-        running.lease.spoke(running.delivered.completion, running.started.elapsed());
-        let overclaimed = running.count.overclaimed(self.admission.terms.prompt, running.finish_reason().is_some());
-        if overclaimed > 0 && outcome != Outcome::ClientLeft {
-            tracing::warn!(node = %running.lease.node_id(), request = %self.id(), overclaimed, "a node claims tokens that it did not stream");
-        }
-        self.judge(running, outcome);
-        let delivered = running.delivered != BilledTokens::default();
-        self.past.push(AttemptRecord {
-            request_id: self.id(),
-            attempt: self.past.len() as u32 + 1,
-            node_id: running.lease.node_id(),
-            outcome,
-            prompt_tokens: used.map_or(0, |used| used.prompt_tokens),
-            completion_tokens: used.map_or(0, |used| used.completion_tokens),
-            overclaimed_tokens: overclaimed,
-            microjoules: used.map(|used| used.energy.microjoules).unwrap_or_default(),
-            energy: used.map(|used| AttemptEnergy::new(&used.energy, &running.terms, delivered)),
-            duration_microseconds: running.started.elapsed().into(),
-        });
-    }
-
-    /// What the node claims for the energy of an answer that is complete is held against what was counted here.
-    fn judge(&self, running: &Running, outcome: Outcome) {
-        let (app, node) = (&self.admission.app, running.lease.node());
-        let attempt = self.past.len() as u32 + 1;
-        let Some(used) = &running.used else {
-            return app.court.came_to_nothing(node.id, self.id(), attempt);
-        };
-        if outcome == Outcome::Completed && used.energy.settled {
-            let tried = Tried {
-                request: self.id(),
-                attempt,
-                model: &running.model.id,
-                prompt_tokens: running.delivered.prompt,
-                completion_tokens: running.delivered.completion,
-                took: running.started.elapsed().into(),
-                claim: Some(&used.energy),
-            };
-            app.court.hear(app, &node, &tried);
-        }
+    fn close(&mut self, running: &Attempt, outcome: Outcome) {
+        let admission = &self.admission;
+        self.energy = running.used.as_ref().map(|used| running.terms.capped(&used.energy));
+        self.past.push(running.close(&admission.app, &self.said, admission.terms.prompt, outcome));
     }
 
     /// What becomes of the request, and the status that the client sees.
@@ -290,15 +256,12 @@ impl Meter {
     /// The answer has come to its end: the model's, or the one that credit or its account has set.
     pub(super) fn complete(&mut self) {
         let running = self.running.as_ref();
-        let ended_early = running.is_some_and(|running| {
-            let claimed = running.used.as_ref().map_or(0, |used| used.completion_tokens);
-            running.finish_reason() == Some(FinishReason::Length) && claimed < self.admission.terms.most
-        });
-        let at_limit = running
-            .is_some_and(|running| running.used.as_ref().is_some_and(|used| used.completion_tokens >= running.limit));
+        let claimed = running.map_or(0, Attempt::claimed);
+        let at_length = running.is_some_and(|running| running.finish_reason() == Some(FinishReason::Length));
+        let ended_early = at_length && claimed < self.admission.terms.most;
         let outcome = match (ended_early, self.admission.entry.is_cancelled()) {
             (true, true) => Outcome::Cancelled,
-            (true, false) if at_limit => Outcome::CutShort,
+            (true, false) if claimed >= self.limit => Outcome::CutShort,
             _ => Outcome::Completed,
         };
         self.end(outcome, 200);
@@ -307,6 +270,11 @@ impl Meter {
     /// Set when the answer was ended before the model did.
     pub(super) fn outcome_header(&self) -> Option<axum::http::HeaderValue> {
         (self.outcome != Outcome::Completed).then(|| axum::http::HeaderValue::from_static(self.outcome.word()))
+    }
+
+    /// Nodes that were tried and are done with.
+    pub(super) fn tries(&self) -> usize {
+        self.past.len()
     }
 
     /// True when a node was tried and failed.
@@ -329,19 +297,20 @@ impl Meter {
 
     /// What the delivered part of the answer costs.
     pub(super) fn cost(&self) -> Nanocredits {
-        self.running.as_ref().map(Running::cost).unwrap_or_default()
+        let delivered = self.said.delivered();
+        self.running.as_ref().map(|running| running.price.price.cost(&delivered)).unwrap_or_default()
     }
 
     /// The request in one line, for the comment at the end of every stream.
     pub(super) fn summary(&self) -> String {
-        let delivered = self.running.as_ref().map(|running| running.delivered);
+        let delivered = self.said.delivered();
         json!({
             "request": self.id(),
             "node": self.node(),
             "attempts": self.past.len() + 1,
             "outcome": self.outcome,
-            "prompt_tokens": delivered.map(|delivered| delivered.prompt),
-            "completion_tokens": delivered.map(|delivered| delivered.completion),
+            "prompt_tokens": delivered.prompt,
+            "completion_tokens": delivered.completion,
             "cost": self.cost().credits(),
             "energy": self.energy(),
         })
@@ -379,30 +348,27 @@ impl Meter {
         let mut record = RequestRecord::without_answer(self.admission.request.clone(), self.outcome, self.status);
         record.first_byte_microseconds = self.first_byte;
         record.duration_microseconds = self.started.elapsed().into();
+        if self.outcome.is_paid() {
+            record.nanocredits = self.cost();
+        }
         if let Some(running) = self.running.take() {
             self.close(&running, self.outcome);
-            let delivered = running.delivered;
-            record.prompt_tokens = delivered.prompt;
-            record.cached_tokens = delivered.cached;
-            record.completion_tokens = delivered.completion;
             record.price_version = Some(running.price.version);
-            if self.outcome.is_paid() {
-                record.nanocredits = running.cost();
-            }
             record.authors.clone_from(&running.model.authors);
             if let Some(used) = &running.used {
-                record.set_energy(&used.energy);
-                if self.outcome == Outcome::Completed {
+                if self.outcome == Outcome::Completed && running.before == 0 {
+                    let took = running.started.elapsed().into();
                     let app = &self.admission.app;
-                    let model = &record.request.model;
-                    app.typicals.learn(
-                        model,
-                        used.completion_tokens,
-                        used.energy.microjoules,
-                        running.started.elapsed().into(),
-                    );
+                    app.typicals.learn(&record.request.model, used.completion_tokens, used.energy.microjoules, took);
                 }
             }
+        }
+        let delivered = self.said.delivered();
+        record.prompt_tokens = delivered.prompt;
+        record.cached_tokens = delivered.cached;
+        record.completion_tokens = delivered.completion;
+        if let Some(energy) = &self.energy {
+            record.set_energy(energy);
         }
         record.attempts = std::mem::take(&mut self.past);
         record.node_id = record.attempts.last().map(|last| last.node_id);

@@ -115,7 +115,10 @@ pub struct AttemptRecord {
     pub attempt: u32,
     pub node_id: Uuid,
     pub outcome: Outcome,
+    /// Why this node was chosen.
+    pub choice: Option<String>,
     pub prompt_tokens: u64,
+    /// Tokens of the answer that this node made.
     pub completion_tokens: u64,
     pub overclaimed_tokens: u64,
     pub microjoules: Microjoules,
@@ -140,6 +143,7 @@ pub struct AttemptEnergy {
     pub method: String,
     pub energy_status: Status,
     pub believed: bool,
+    pub tier_cap: Tier,
     pub pue_milli: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grid: Option<Grid>,
@@ -163,6 +167,7 @@ impl AttemptEnergy {
             method: energy.method.clone(),
             energy_status: if energy.settled { Status::Settled } else { Status::Provisional },
             believed: terms.believed && energy.is_sane(),
+            tier_cap: terms.tier_cap,
             pue_milli: terms.pue_milli,
             grid: terms.grid.clone(),
             embodied_nanograms_per_joule: terms.embodied_nanograms_per_joule,

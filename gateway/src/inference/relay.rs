@@ -1,6 +1,7 @@
 //! The answer on its way to the client: every event byte for byte as the node wrote it, usage frames aside.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -10,10 +11,13 @@ use openapi::sse::{self, Event};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::attempts::{self, Failed, Lost};
 use super::forward::{Answer, Events};
 use super::meter::Meter;
 use super::node_failed;
 use super::record::Outcome;
+use super::request::Request;
+use crate::app::App;
 use crate::auth;
 use crate::error::Failure;
 
@@ -32,13 +36,20 @@ const COST_HEADER: HeaderName = HeaderName::from_static("x-cost");
 const OUTCOME_HEADER: HeaderName = HeaderName::from_static("x-commonwatt-outcome");
 
 /// Answers with an event stream. When the client leaves, the stream is dropped, and with it the call to the node.
-pub(super) fn stream(answer: Answer, meter: Meter, revoked: CancellationToken) -> Response {
+pub(super) fn stream(
+    app: &App,
+    request: Arc<Request>,
+    answer: Answer,
+    meter: Meter,
+    revoked: CancellationToken,
+) -> Response {
     let mut headers = headers(&meter);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // Tells reverse proxies not to collect the stream.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    let relay = Relay { events: answer.events, meter, revoked, first: Some(answer.first) };
+    let Answer { first, events } = answer;
+    let relay = Relay { app: app.clone(), request, events, meter, revoked, first: Some(first), lost: None };
     let pieces = futures_util::stream::unfold(Some(relay), |relay| async { relay?.piece().await });
     (headers, Body::from_stream(pieces)).into_response()
 }
@@ -67,10 +78,14 @@ pub(super) async fn whole(answer: Answer, mut meter: Meter) -> Result<Response, 
 }
 
 struct Relay {
+    app: App,
+    request: Arc<Request>,
     events: Events,
     meter: Meter,
     revoked: CancellationToken,
     first: Option<Event>,
+    /// Set when the node was lost: another one goes on.
+    lost: Option<Lost>,
 }
 
 /// What goes out next, and who goes on.
@@ -79,6 +94,11 @@ type Piece = Option<(Result<Bytes, Infallible>, Option<Relay>)>;
 impl Relay {
     /// The next bytes for the client: all events that are there, in one piece.
     async fn piece(mut self) -> Piece {
+        if let Some(lost) = self.lost.take()
+            && let Err((outcome, error)) = self.go_on(lost).await
+        {
+            return self.broken_off(Vec::new(), outcome, &error).await;
+        }
         let mut bytes = Vec::new();
         loop {
             let event = match self.first.take() {
@@ -119,9 +139,27 @@ impl Relay {
         Some((Ok(bytes.into()), None))
     }
 
-    async fn failed(self, bytes: Vec<u8>, reason: &str) -> Piece {
-        tracing::warn!(request = %self.meter.id(), node = ?self.meter.node(), reason, "a stream failed");
-        self.broken_off(bytes, Outcome::NodeFailed, &node_failed()).await
+    /// The node is lost. The client gets what there is at once, and a sign that it goes on.
+    async fn failed(mut self, mut bytes: Vec<u8>, reason: &str) -> Piece {
+        tracing::warn!(request = %self.meter.id(), node = ?self.meter.node(), reason, "a node was lost in mid-stream");
+        if self.meter.said().is_stuck() {
+            return self.broken_off(bytes, Outcome::NodeFailed, &node_failed()).await;
+        }
+        self.lost = Some(Lost::over(&self.meter));
+        self.meter.end_attempt(Outcome::NodeFailed);
+        bytes.extend_from_slice(sse::comment("the node was lost, another one goes on").as_bytes());
+        Some((Ok(bytes.into()), Some(self)))
+    }
+
+    async fn go_on(&mut self, lost: Lost) -> Result<(), Failed> {
+        let answer = tokio::select! {
+            biased;
+            () = self.revoked.cancelled() => return Err((Outcome::KeyRevoked, auth::revoked())),
+            answer = attempts::go_on(&self.app, &mut self.meter, &self.request, lost) => answer?,
+        };
+        self.events = answer.events;
+        self.first = Some(answer.first);
+        Ok(())
     }
 
     /// Ends the stream with an error that OpenAI's SDKs raise.

@@ -1,12 +1,20 @@
 //! What the gateway reads of a request. The rest goes to the node untouched, and is the node's to judge.
 
+use std::collections::BTreeMap;
+
 use axum::body::Bytes;
 use openapi::completion::DEFAULT_MAX_TOKENS;
 use openapi::error::ApiError;
-use openapi::fields::Fields;
+use openapi::fields::{Fields, wrong_type, wrong_value};
 use openapi::sampling;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::nodes::preference::Preference;
+use crate::nodes::queue::Priority;
+
+/// Models that a request may name beside its own.
+const MOST_MODELS: usize = 8;
 
 /// Which of the paths that compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,25 +59,129 @@ impl Endpoint {
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) endpoint: Endpoint,
-    pub(super) model: String,
+    /// The model, and those that may answer in its place, in this order.
+    pub(super) models: Vec<String>,
     pub(super) stream: bool,
     /// The most tokens that it wants; none: as many as the model will give.
     pub(super) max_tokens: Option<u32>,
     /// What it asks of the nodes that may answer it.
     pub(super) preference: Preference,
+    /// Names of its fields, as far as a node must support each of them.
+    pub(super) parameters: Vec<String>,
+    /// Among the requests of its account that wait for a node.
+    pub(super) priority: Priority,
     pub(super) body: Bytes,
 }
 
 impl Request {
-    pub(super) fn read(endpoint: Endpoint, body: Bytes) -> Result<Self, ApiError> {
+    /// Reads a body. `defaults` is what the account asks of nodes where the request does not.
+    pub(super) fn read(endpoint: Endpoint, body: Bytes, defaults: &Preference) -> Result<Self, ApiError> {
         let mut fields = Fields::parse(&body)?;
         let model = fields.string("model")?.ok_or_else(|| ApiError::missing("model"))?;
+        let models = models(model, fields.take("models")?.as_ref())?;
         let stream = fields.boolean("stream")?.unwrap_or(false);
+        let preference = Preference::read(fields.take("provider")?.as_ref())?.merged(defaults);
+        let priority = priority(fields.string("service_tier")?.as_deref())?;
+        let parameters = match preference.require_parameters {
+            Some(true) => {
+                fields.left_over().filter(|field| *field != endpoint.prompt_field()).map(str::to_owned).collect()
+            }
+            _ => Vec::new(),
+        };
         let max_tokens = sampling::max_tokens(&mut fields)?.or(endpoint.default_max_tokens());
-        let preference = Preference::read(fields.take("provider")?.as_ref())?;
         if !fields.left_over().any(|field| field == endpoint.prompt_field()) {
             return Err(ApiError::missing(endpoint.prompt_field()));
         }
-        Ok(Self { endpoint, model, stream, max_tokens, preference, body })
+        Ok(Self { endpoint, models, stream, max_tokens, preference, parameters, priority, body })
+    }
+
+    /// The model that was asked for.
+    pub(super) fn model(&self) -> &str {
+        self.models.first().map_or("", String::as_str)
+    }
+
+    /// The body for one of the models: as it came, unless that is another one.
+    ///
+    /// # Errors
+    /// None for a body that was read.
+    pub(super) fn body_for(&self, model: &str) -> serde_json::Result<Bytes> {
+        if model == self.model() {
+            return Ok(self.body.clone());
+        }
+        let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(&self.body)?;
+        fields.insert("model".to_owned(), serde_json::value::to_raw_value(model)?);
+        Ok(serde_json::to_vec(&fields)?.into())
+    }
+}
+
+/// The model and its substitutes, each once (OpenRouter's documentation, "Model Routing").
+fn models(first: String, more: Option<&Value>) -> Result<Vec<String>, ApiError> {
+    let mut models = vec![first];
+    match more {
+        None => {}
+        Some(Value::Array(names)) if names.len() <= MOST_MODELS => {
+            for (at, name) in names.iter().enumerate() {
+                let param = format!("models[{at}]");
+                let name = name.as_str().ok_or_else(|| wrong_type(&param, "a string", name))?;
+                if models.iter().all(|known| known != name) {
+                    models.push(name.to_owned());
+                }
+            }
+        }
+        Some(Value::Array(_)) => {
+            let message = format!("Invalid 'models': at most {MOST_MODELS} models can be named.");
+            return Err(ApiError::invalid(message).with_param("models").with_code("array_above_max_length"));
+        }
+        Some(other) => return Err(wrong_type("models", "an array of strings", other)),
+    }
+    Ok(models)
+}
+
+/// OpenAI's service tiers, as far as an order can follow from them.
+fn priority(tier: Option<&str>) -> Result<Priority, ApiError> {
+    match tier {
+        None | Some("auto" | "default" | "scale") => Ok(Priority::Normal),
+        Some("flex") => Ok(Priority::Low),
+        Some("priority") => Ok(Priority::High),
+        Some(other) => Err(wrong_value("service_tier", other, "'auto', 'default', 'flex', 'scale' and 'priority'")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> Result<Request, ApiError> {
+        Request::read(Endpoint::ChatCompletions, Bytes::copy_from_slice(body.as_bytes()), &Preference::default())
+    }
+
+    #[test]
+    fn models_are_read_in_order_and_once() {
+        let request = read(r#"{"model":"a","models":["b","a","c","b"],"messages":[]}"#).unwrap();
+        assert_eq!((request.models.as_slice(), request.model()), (&["a", "b", "c"].map(str::to_owned)[..], "a"));
+        for (wrong, param) in [
+            (r#"{"model":"a","models":"b","messages":[]}"#, "models"),
+            (r#"{"model":"a","models":["b",3],"messages":[]}"#, "models[1]"),
+            (r#"{"model":"a","models":["1","2","3","4","5","6","7","8","9"],"messages":[]}"#, "models"),
+            (r#"{"model":"a","service_tier":"first","messages":[]}"#, "service_tier"),
+        ] {
+            assert_eq!(read(wrong).unwrap_err().detail.param.as_deref(), Some(param), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn another_model_changes_nothing_else_in_the_body() {
+        let request =
+            read(r#"{"model":"a","models":["b"],"messages":[{"role":"user","content":"1.0"}],"x":1.0}"#).unwrap();
+        assert_eq!(request.body_for("a").unwrap(), request.body);
+        let other = String::from_utf8(request.body_for("b").unwrap().to_vec()).unwrap();
+        assert_eq!(other, r#"{"messages":[{"role":"user","content":"1.0"}],"model":"b","models":["b"],"x":1.0}"#);
+    }
+
+    #[test]
+    fn what_a_node_must_support_is_what_the_body_has() {
+        let body = r#"{"model":"a","stream":true,"provider":{"require_parameters":true},"messages":[],"tools":[],"seed":1,"max_tokens":3}"#;
+        assert_eq!(read(body).unwrap().parameters, ["max_tokens", "seed", "tools"]);
+        assert!(read(r#"{"model":"a","messages":[],"tools":[]}"#).unwrap().parameters.is_empty());
     }
 }

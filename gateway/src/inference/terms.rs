@@ -49,8 +49,13 @@ impl Terms {
 
     /// What the prompt and this many tokens of an answer cost at most.
     pub(super) fn cost(&self, price: &Price) -> Nanocredits {
+        self.cost_of(self.held, price)
+    }
+
+    /// The same for another number of tokens.
+    pub(super) fn cost_of(&self, tokens: u64, price: &Price) -> Nanocredits {
         let dearer = Price { prompt: price.prompt.max(price.cached), cached: Nanocredits::ZERO, ..*price };
-        dearer.cost(&BilledTokens { prompt: self.prompt, cached: 0, completion: self.held })
+        dearer.cost(&BilledTokens { prompt: self.prompt, cached: 0, completion: tokens })
     }
 
     /// Everything that has to be held, given the dearest price and what a token takes in energy.

@@ -84,6 +84,7 @@ mod tests {
             attempt: 1,
             node_id: Uuid::from_u128(node),
             outcome,
+            choice: None,
             prompt_tokens: 8,
             completion_tokens: 4,
             overclaimed_tokens: 0,

@@ -39,6 +39,8 @@ pub struct State {
     pub slots: u32,
     /// From a request to the first byte of its answer, usually.
     pub typical_first_byte: Duration,
+    /// A node that has not been honest counts for as many times busier, in millionths; 1,000,000 for an honest one.
+    pub handicap_ppm: u32,
 }
 
 impl State {
@@ -56,7 +58,22 @@ impl State {
     pub fn load(&self) -> u64 {
         u64::from(self.running) * 1_000 / u64::from(self.slots.max(1))
     }
+
+    /// What counts for a choice among nodes that are otherwise as good: the load, and what the node's word is worth.
+    pub fn burden(&self) -> u64 {
+        // An idle liar must not be as good as an idle honest node.
+        self.handicapped(self.load() + 1)
+    }
+
+    /// A figure of which less is better, made worse as far as the node has not been honest.
+    pub fn handicapped(&self, figure: u64) -> u64 {
+        let figure = u128::from(figure) * u128::from(self.handicap_ppm) / u128::from(HONEST);
+        u64::try_from(figure).unwrap_or(u64::MAX)
+    }
 }
+
+/// The handicap of an honest node.
+pub const HONEST: u32 = 1_000_000;
 
 /// The tokens that a request is expected to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +147,7 @@ pub(crate) mod tests {
     };
 
     fn running(running: u32) -> State {
-        State { running, slots: 64, typical_first_byte: Duration::ZERO }
+        State { running, slots: 64, typical_first_byte: Duration::ZERO, handicap_ppm: HONEST }
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! The nodes that are connected, to this replica or to another: what each serves, how loaded it is, and which one gets the
 //! next request.
 
+pub mod blobs;
+
+pub mod affinity;
+
 pub mod choose;
 
 pub mod enrol;
@@ -17,6 +21,14 @@ mod lease;
 
 mod node;
 
+pub mod queue;
+
+pub mod registry;
+
+mod shelf;
+
+pub mod skip;
+
 pub mod tunnel;
 
 pub(crate) mod way;
@@ -27,30 +39,63 @@ pub(crate) mod scripted;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use openapi::model::{Model, ModelList};
 use openapi::node::{NodeStatus, Offer};
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use lease::{Lease, NoNode};
+pub(crate) use health::{SILENCE, StallWatch};
+pub use lease::{Found, Lease, NoNode, occupied, off_duty};
 pub use node::{Call, Node, ServedModel};
+use queue::{Bounds, Queue};
+use registry::Registry;
+pub use shelf::Shelf;
+use sqlx::PgPool;
 pub use way::CallError;
 use way::Way;
 
+const TRY_AGAIN_EVERY: Duration = Duration::from_millis(250);
+/// What may wait for a node at once on a replica.
+const BOUNDS: Bounds = Bounds { requests: 10_000, bytes: 256 * 1024 * 1024, requests_of_an_account: 1_000 };
+
 /// All connected nodes.
-#[derive(Default)]
 pub struct Nodes {
     connected: RwLock<BTreeMap<Uuid, Arc<Node>>>,
+    /// The same by the models that they serve, under each name.
+    shelves: RwLock<HashMap<String, Arc<Shelf>>>,
+    registry: Registry,
+    /// Which node has computed which beginnings of prompts.
+    pub memory: affinity::Memory,
+    /// Requests that wait for a place.
+    pub queue: Arc<Queue<Found>>,
     /// Models that any node has ever offered: for these, no node at the moment means "try again", not "no such model".
     known: RwLock<HashSet<String>>,
     joined: Notify,
     left: Notify,
     /// Something about the nodes that are tunnelled to this replica is different; the other replicas listen.
     changed: watch::Sender<()>,
+}
+
+impl Default for Nodes {
+    fn default() -> Self {
+        Self {
+            connected: RwLock::default(),
+            shelves: RwLock::default(),
+            registry: Registry::default(),
+            memory: affinity::Memory::default(),
+            queue: Queue::new(BOUNDS),
+            known: RwLock::default(),
+            joined: Notify::new(),
+            left: Notify::new(),
+            changed: watch::Sender::default(),
+        }
+    }
 }
 
 impl Nodes {
@@ -75,11 +120,52 @@ impl Nodes {
         let mut connected = self.connected.write().unwrap_or_else(PoisonError::into_inner);
         match connected.get(&id) {
             Some(node) => node.add(way),
-            None => drop(connected.insert(id, Arc::new(Node::new(id, way)))),
+            None => drop(connected.insert(id, Arc::new(Node::new(id, way, self.registry.of(id))))),
         }
         drop(connected);
+        self.sort_in(id);
         self.joined.notify_waiters();
+        self.queue.serve();
         self.tell(is_tunnel);
+    }
+
+    /// Puts a node on the shelves of its models, and takes it from all others.
+    fn sort_in(&self, id: Uuid) {
+        let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
+        // Looked up under the lock, so that of two at once the later one knows both.
+        let node = self.get(id);
+        let models = node.as_ref().map(|node| node.best().models().to_vec()).unwrap_or_default();
+        let names: HashSet<&String> = models.iter().flat_map(|model| [&model.name, &model.id]).collect();
+        shelves.retain(|name, shelf| names.contains(name) || shelf.without(id).is_none_or(|rest| put(shelf, rest)));
+        for (name, node) in names.into_iter().zip(std::iter::repeat(node).flatten()) {
+            let shelf = shelves.entry(name.clone()).or_default();
+            let mut nodes = shelf.without(id).unwrap_or_else(|| shelf.nodes().to_vec());
+            nodes.push(node);
+            put(shelf, nodes);
+        }
+    }
+
+    /// The nodes that serve a model, by its name or content address.
+    pub fn shelf(&self, model: &str) -> Arc<Shelf> {
+        self.shelves.read().unwrap_or_else(PoisonError::into_inner).get(model).cloned().unwrap_or_default()
+    }
+
+    /// Reads what operators say about a node, or about all of them, and what has become of it counts from now on. A node
+    /// that was removed is sent away.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn register(&self, database: &PgPool, only: Option<Uuid>) -> Result<(), sqlx::Error> {
+        let read = registry::read(database, only).await?;
+        for node in self.all().into_iter().filter(|node| only.is_none_or(|only| only == node.id)) {
+            match read.get(&node.id) {
+                Some(registered) => node.register(Arc::clone(registered)),
+                None => self.dismiss(node.id),
+            }
+        }
+        self.registry.keep(only, read);
+        self.queue.serve();
+        Ok(())
     }
 
     /// Forgets a way to a node, and the node when it was the last one.
@@ -87,8 +173,10 @@ impl Nodes {
         let mut connected = self.connected.write().unwrap_or_else(PoisonError::into_inner);
         if connected.get(&id).is_some_and(|node| node.remove(way.connection)) {
             connected.remove(&id);
+            self.memory.forget(id, Instant::now());
         }
         drop(connected);
+        self.sort_in(id);
         self.left.notify_waiters();
         self.tell(way.is_tunnel());
     }
@@ -96,6 +184,7 @@ impl Nodes {
     /// Takes a node's own word on its state, which came this way.
     pub(crate) fn set_status(&self, way: &Way, status: NodeStatus) {
         way.set_status(status);
+        self.queue.serve();
         self.tell(way.is_tunnel());
     }
 
@@ -130,6 +219,14 @@ impl Nodes {
         self.all().into_iter().filter_map(|node| Some((node.id, node.tunnel()?))).collect()
     }
 
+    /// A node gave what is not the file that it offers: it loses rank as one that answers with another model.
+    pub fn blame(&self, id: Uuid) {
+        tracing::warn!(node = %id, "a node gave what is not the file that it offers");
+        if let Some(node) = self.get(id) {
+            lock(&node.health).wrong_model(Instant::now());
+        }
+    }
+
     /// Waits until nobody needs the tunnels of this replica: their nodes can be reached elsewhere, or no other replica is
     /// there that uses them.
     pub(crate) async fn all_moved(&self) {
@@ -160,17 +257,10 @@ impl Nodes {
         }
     }
 
-    /// The connected nodes that serve a model.
-    pub fn serving(&self, model: &str) -> Vec<Arc<Node>> {
-        let mut nodes = self.all();
-        nodes.retain(|node| node.model_named(model).is_some());
-        nodes
-    }
-
     /// The longest context that a model is offered with; what is known of no node is taken for long.
     pub fn context_length(&self, model: &str) -> u64 {
         let of = |node: &Arc<Node>| node.model_named(model).map(|model| u64::from(model.context_length));
-        self.all().iter().filter_map(of).max().unwrap_or(u64::from(u32::MAX))
+        self.shelf(model).nodes().iter().filter_map(of).max().unwrap_or(u64::from(u32::MAX))
     }
 
     /// The models that can be asked now.
@@ -197,8 +287,22 @@ impl Nodes {
     }
 }
 
+/// Fills a shelf anew. False when nothing is on it.
+fn put(shelf: &mut Arc<Shelf>, nodes: Vec<Arc<Node>>) -> bool {
+    let is_used = !nodes.is_empty();
+    *shelf = Arc::new(Shelf::new(nodes));
+    is_used
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets those who wait try again: a node that has rested announces itself to nobody.
+pub async fn tend(nodes: Arc<Nodes>, closing: CancellationToken) {
+    while tokio::time::timeout(TRY_AGAIN_EVERY, closing.cancelled()).await.is_err() {
+        nodes.queue.serve();
+    }
 }
 
 fn unix_seconds() -> u64 {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use axum::body::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -16,19 +17,26 @@ use uuid::Uuid;
 
 use super::health::Health;
 use super::marginal::State;
+use super::registry::Registered;
+use super::skip::Skips;
 use super::way::{CallError, Way};
 use super::{lock, unix_seconds};
 use crate::secrets::Secrets;
 
 /// A ticket outlives every wait for a slot.
 const TICKET_SECONDS: u64 = 3600;
+/// A node is sent one request ahead for so many slots, and at least one.
+const SLOTS_AHEAD: u32 = 8;
 
 /// A node that can be called.
 pub struct Node {
     pub id: Uuid,
     ways: RwLock<Ways>,
+    registered: ArcSwap<Registered>,
     pub(super) health: Mutex<Health>,
     pub(super) in_flight: AtomicU32,
+    /// Why it did not get requests.
+    pub skips: Skips,
 }
 
 /// At least one: a node that has lost its last way keeps it, closed, for whoever still holds the node.
@@ -52,6 +60,15 @@ pub struct ServedModel {
     /// The most tokens that prompt and answer may have together.
     pub context_length: u32,
     pub authors: Vec<String>,
+    /// Nodes with the same one write the same text for the same seed.
+    pub fingerprint: Option<String>,
+    /// It goes on with answers that other nodes have begun.
+    pub continues: bool,
+    /// It keeps what it has computed of prompts.
+    pub caches_prefixes: bool,
+    pub quantisation: String,
+    /// The parameters of a request that it supports; none: all.
+    pub parameters: Option<Vec<String>>,
 }
 
 /// One attempt, as its ticket says it.
@@ -69,9 +86,24 @@ pub struct Call {
 }
 
 impl Node {
-    pub(super) fn new(id: Uuid, way: Arc<Way>) -> Self {
-        let ways = RwLock::new(Ways { first: way, rest: Vec::new() });
-        Self { id, ways, health: Mutex::default(), in_flight: AtomicU32::new(0) }
+    pub(super) fn new(id: Uuid, way: Arc<Way>, registered: Arc<Registered>) -> Self {
+        Self {
+            id,
+            ways: RwLock::new(Ways { first: way, rest: Vec::new() }),
+            registered: ArcSwap::new(registered),
+            health: Mutex::default(),
+            in_flight: AtomicU32::new(0),
+            skips: Skips::default(),
+        }
+    }
+
+    /// What its operator says about it.
+    pub fn registered(&self) -> Arc<Registered> {
+        self.registered.load_full()
+    }
+
+    pub(super) fn register(&self, registered: Arc<Registered>) {
+        self.registered.store(registered);
     }
 
     /// The model of this name or content address, if the node serves it.
@@ -160,7 +192,7 @@ impl Node {
         if ways.first.is_tunnel() {
             ways.rest.retain(|other| !other.is_tunnel());
         }
-        lock(&self.health).succeeded();
+        lock(&self.health).rejoined(Instant::now());
     }
 
     /// Forgets a way. True when it was the last one.
@@ -177,28 +209,54 @@ impl Node {
         false
     }
 
-    /// Work per slot, ours and what others have brought; among equals the faster one counts as less loaded.
-    pub(super) fn load(&self) -> (u64, Duration) {
+    /// Requests on it, ours and what others have brought, against its places: slots, and a few that it may let wait, so that
+    /// none of its slots is idle while the next request is on its way.
+    pub(super) fn has_room(&self) -> bool {
         let way = self.best();
-        let status = way.status();
-        let work = u64::from(self.in_flight().max(status.running + status.waiting));
-        (work * 1000 / u64::from(way.offer().slots.max(1)), lock(&self.health).typical_first_byte())
+        let (offer, status) = (way.offer(), way.status());
+        let ahead = (offer.slots / SLOTS_AHEAD).max(1).min(offer.queue);
+        self.running(status) < offer.slots.saturating_add(ahead)
+    }
+
+    fn running(&self, status: NodeStatus) -> u32 {
+        self.in_flight().max(status.running.saturating_add(status.waiting))
     }
 
     /// How busy it is, and how fast it has been of late.
     pub(crate) fn state(&self) -> (State, u32) {
         let way = self.best();
-        let status = way.status();
+        let now = Instant::now();
         let health = lock(&self.health);
         let state = State {
-            running: self.in_flight().max(status.running + status.waiting),
+            running: self.running(way.status()),
             slots: way.offer().slots,
-            typical_first_byte: health.faded_first_byte(Instant::now()),
+            typical_first_byte: health.faded_first_byte(now),
+            handicap_ppm: health.handicap_ppm(now),
         };
-        (state, health.tokens_per_second())
+        let claimed = way.offer().models.iter().find_map(|model| model.tokens_per_second);
+        (state, claimed.map_or_else(|| health.tokens_per_second(), |claimed| health.believed_speed(claimed)))
+    }
+
+    /// How long a token of an answer usually takes.
+    pub(crate) fn typical_gap(&self) -> Option<Duration> {
+        lock(&self.health).typical_gap()
+    }
+
+    /// How honest its counts have been, in millionths.
+    pub fn honesty_ppm(&self) -> u32 {
+        lock(&self.health).honesty_ppm(Instant::now())
     }
 
     pub(super) fn is_up(&self, now: Instant) -> bool {
         lock(&self.health).is_up(now)
+    }
+
+    pub(super) fn may_try(&self, now: Instant) -> bool {
+        lock(&self.health).may_try(now)
+    }
+
+    /// When it is back, if it rests.
+    pub fn rests_until(&self) -> Option<Instant> {
+        lock(&self.health).until()
     }
 }

@@ -10,7 +10,6 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use openapi::energy::EnergyOffer;
 use openapi::manifest::ModelManifest;
 use openapi::node::{Offer, OfferedModel};
 use tokio::sync::mpsc;
@@ -69,8 +68,8 @@ impl Scripted {
             licence: "Apache-2.0".to_owned(),
             authors: Vec::new(),
         };
-        let model = OfferedModel { manifest, context_length: 512, price: None };
-        Offer { version: "1".to_owned(), models: vec![model], slots: 1, queue: 1, energy: EnergyOffer::default() }
+        let model = OfferedModel { manifest, context_length: 512, ..OfferedModel::default() };
+        Offer { version: "1".to_owned(), models: vec![model], slots: 1, queue: 1, ..Offer::default() }
     }
 
     /// Answers every call at once, from now on.

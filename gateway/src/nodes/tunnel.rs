@@ -54,13 +54,13 @@ pub async fn open(app: App, mut request: Request) -> Result<Response, Failure> {
 }
 
 /// A node that has proven who it is.
-struct Guest {
-    id: Uuid,
+pub(super) struct Guest {
+    pub(super) id: Uuid,
     public_key: Vec<u8>,
 }
 
 /// The node that signed the greeting.
-async fn who(app: &App, headers: &HeaderMap) -> Result<Guest, Failure> {
+pub(super) async fn who(app: &App, headers: &HeaderMap) -> Result<Guest, Failure> {
     let refused =
         || ApiError::new(401, "invalid_request_error", Some("unknown_node"), "This node is not enrolled here.");
     let greeting = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
@@ -122,6 +122,7 @@ async fn welcome(app: &App, id: Uuid, mut sender: Sender) -> anyhow::Result<Offe
     let offer = tokio::time::timeout(OFFER_WITHIN, ask).await??;
     app.prices.welcome(&app.database, id, &offer).await?;
     enrol::keep_offer(&app.database, id, &offer).await?;
+    app.nodes.register(&app.database, Some(id)).await?;
     Ok(offer)
 }
 

@@ -73,6 +73,11 @@ impl Way {
                 id: model.manifest.id(),
                 context_length: model.context_length,
                 authors: model.manifest.authors.clone(),
+                fingerprint: model.fingerprint.clone(),
+                continues: model.continues,
+                caches_prefixes: model.caches_prefixes,
+                quantisation: model.manifest.quantisation.clone(),
+                parameters: model.parameters.clone(),
             })
         };
         let models = offer.models.iter().map(served).collect();

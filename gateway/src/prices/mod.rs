@@ -148,8 +148,8 @@ mod tests {
             authors: vec![],
         };
         let id = manifest.id();
-        let models = vec![OfferedModel { manifest, context_length: 8, price }];
-        (Offer { version: "1".into(), models, slots: 1, queue: 0, energy: openapi::energy::EnergyOffer::default() }, id)
+        let models = vec![OfferedModel { manifest, context_length: 8, price, ..OfferedModel::default() }];
+        (Offer { version: "1".into(), models, slots: 1, ..Offer::default() }, id)
     }
 
     #[sqlx::test(migrator = "crate::MIGRATOR")]

@@ -191,7 +191,7 @@ mod tests {
                     source: "s".to_owned(),
                     basis: "b".to_owned(),
                 });
-                (energy, EnergyTerms { grid, pue_milli, idle_ppm, embodied_nanograms_per_joule: None, believed })
+                (energy, EnergyTerms { grid, pue_milli, idle_ppm, believed, ..EnergyTerms::default() })
             },
         )
     }

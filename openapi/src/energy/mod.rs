@@ -270,9 +270,35 @@ pub struct EnergyTerms {
     pub embodied_nanograms_per_joule: Option<u64>,
     /// False when the gateway does not believe this node's figures: they are tier X, and none is shown.
     pub believed: bool,
+    /// What speaks against the node lets none of its figures count for better than this.
+    #[serde(default = "best_tier")]
+    pub tier_cap: Tier,
+}
+
+const fn best_tier() -> Tier {
+    Tier::A
 }
 
 impl EnergyTerms {
+    /// A node's figures for as good as the gateway takes them.
+    pub fn capped(&self, energy: &Energy) -> Energy {
+        let tier = energy.tier.max(self.tier_cap);
+        if tier == energy.tier {
+            return energy.clone();
+        }
+        let (low, high) = tier.interval_milli();
+        let end = |milli: u64| {
+            let end = u128::from(energy.microjoules.get()) * u128::from(milli) / 1_000;
+            Microjoules::new(u64::try_from(end).unwrap_or(u64::MAX)).min(Energy::MOST)
+        };
+        Energy {
+            tier,
+            low_microjoules: energy.low_microjoules.min(end(low)),
+            high_microjoules: energy.high_microjoules.max(end(high)),
+            ..energy.clone()
+        }
+    }
+
     /// The part of the node's idle energy that goes with this much attributed energy.
     pub fn idle_share(&self, attributed: Microjoules) -> Microjoules {
         let share = u128::from(attributed.get()) * u128::from(self.idle_ppm) / 1_000_000;
@@ -283,7 +309,14 @@ impl EnergyTerms {
 impl Default for EnergyTerms {
     /// Nothing is known of the site, and nothing is added.
     fn default() -> Self {
-        Self { grid: None, pue_milli: 1_000, idle_ppm: 0, embodied_nanograms_per_joule: None, believed: true }
+        Self {
+            grid: None,
+            pue_milli: 1_000,
+            idle_ppm: 0,
+            embodied_nanograms_per_joule: None,
+            believed: true,
+            tier_cap: Tier::A,
+        }
     }
 }
 

@@ -92,6 +92,7 @@ pub fn disclose(energy: &Energy, terms: &EnergyTerms, status: Status) -> EnergyU
 
 /// The same with an idle share that is known.
 pub fn disclose_with_idle(energy: &Energy, idle: Microjoules, terms: &EnergyTerms, status: Status) -> EnergyUsage {
+    let energy = &terms.capped(energy);
     let mut usage = EnergyUsage {
         joules: None,
         interval_90: None,
@@ -270,7 +271,7 @@ mod tests {
             pue_milli: 1_200,
             idle_ppm: 159_610,
             embodied_nanograms_per_joule: Some(6_500),
-            believed: true,
+            ..EnergyTerms::default()
         };
         (energy, terms)
     }
@@ -320,5 +321,17 @@ mod tests {
             assert_eq!(rounded(count), shown);
         }
         assert_eq!(rounded(u64::MAX), 18_400_000_000_000_000_000);
+    }
+
+    #[test]
+    fn what_speaks_against_a_node_makes_its_figures_less_certain() {
+        let (energy, terms) = specimen();
+        let usage = disclose(&energy, &EnergyTerms { tier_cap: Tier::E, ..terms.clone() }, Status::Settled);
+        let before = disclose(&energy, &terms, Status::Settled);
+        assert_eq!((usage.tier, usage.joules), (Tier::E, before.joules));
+        let ([low, high], [narrow_low, narrow_high]) = (usage.interval_90.unwrap(), before.interval_90.unwrap());
+        assert!(low < narrow_low && high > narrow_high && usage.recompute().is_ok(), "{usage:?}");
+        let better = disclose(&energy, &EnergyTerms { tier_cap: Tier::A, ..terms }, Status::Settled);
+        assert_eq!(better, before, "nothing makes a figure better than it is");
     }
 }

@@ -2,6 +2,7 @@
 
 use openapi::chat::ChatRequest;
 use openapi::completion::{CompletionRequest, Prompt};
+use openapi::continuation::SoFar;
 use openapi::error::ApiError;
 use openapi::fields::Fields;
 use openapi::node::Ticket;
@@ -74,13 +75,30 @@ pub(super) fn endpoint_of(body: &[u8]) -> Result<Endpoint, ApiError> {
     Ok(if has("prompt") && !has("messages") { Endpoint::Completion } else { Endpoint::Chat })
 }
 
+/// What another node has said must be tokens of this model, and no more than the answer may have.
+///
+/// # Errors
+/// 400: the gateway then tries another node.
+pub(super) fn check_so_far(node: &Node, so_far: &SoFar, max_tokens: usize) -> Result<(), ApiError> {
+    if so_far.token_ids.len() > max_tokens {
+        let message = format!("The answer has {} tokens, and may have {max_tokens}.", so_far.token_ids.len());
+        return Err(ApiError::invalid(message).with_param("so_far"));
+    }
+    check_tokens(node, &so_far.token_ids, "so_far")
+}
+
 fn known_tokens(node: &Node, tokens: Vec<u32>) -> Result<Vec<u32>, ApiError> {
+    check_tokens(node, &tokens, "prompt")?;
+    Ok(tokens)
+}
+
+fn check_tokens(node: &Node, tokens: &[u32], field: &str) -> Result<(), ApiError> {
     let vocabulary = node.engine.vocabulary();
     match tokens.iter().find(|token| **token as usize >= vocabulary) {
-        None => Ok(tokens),
+        None => Ok(()),
         Some(token) => {
-            Err(ApiError::invalid(format!("Invalid 'prompt': {token} is not a token; ids lie below {vocabulary}."))
-                .with_param("prompt")
+            Err(ApiError::invalid(format!("Invalid '{field}': {token} is not a token; ids lie below {vocabulary}."))
+                .with_param(field)
                 .with_code("invalid_value"))
         }
     }

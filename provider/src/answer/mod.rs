@@ -12,13 +12,14 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use openapi::continuation::{Continuation, SoFar};
 use openapi::error::ApiError;
 use openapi::node::{PromptCount, Ticket};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::body::JsonBody;
-use crate::engine::Task;
+use crate::engine::{Said, Task};
 use crate::error::Failure;
 use crate::limits::Limit;
 use crate::node::Node;
@@ -41,7 +42,7 @@ pub async fn chat(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
     let ticket = door.admit(&headers)?;
-    answer(&door.node, ticket, Asked::read(&door.node, Endpoint::Chat, &body)?).await
+    answer(&door.node, ticket, Asked::read(&door.node, Endpoint::Chat, &body)?, SoFar::default()).await
 }
 
 /// Continues a text.
@@ -54,7 +55,21 @@ pub async fn completion(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
     let ticket = door.admit(&headers)?;
-    answer(&door.node, ticket, Asked::read(&door.node, Endpoint::Completion, &body)?).await
+    answer(&door.node, ticket, Asked::read(&door.node, Endpoint::Completion, &body)?, SoFar::default()).await
+}
+
+/// Goes on with an answer that another node has begun.
+pub(crate) async fn go_on(
+    State(door): State<Doorway>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Failure> {
+    let ticket = door.admit(&headers)?;
+    let begun: Continuation =
+        serde_json::from_slice(&body).map_err(|error| ApiError::invalid_json(&error.to_string()))?;
+    let endpoint = Endpoint::at(&begun.path).ok_or_else(|| ApiError::unknown_url("POST", &begun.path))?;
+    let asked = Asked::read(&door.node, endpoint, begun.request.get().as_bytes())?;
+    answer(&door.node, ticket, asked, begun.so_far).await
 }
 
 /// Counts the tokens of a request for either endpoint, and refuses what the endpoint would refuse.
@@ -69,9 +84,10 @@ pub(crate) async fn count(
     Ok(json(&PromptCount { prompt_tokens: asked.prompt.len() as u64, max_completion_tokens: most_tokens as u64 }))
 }
 
-async fn answer(node: &Arc<Node>, ticket: Option<Ticket>, asked: Asked) -> Result<Response, Failure> {
+async fn answer(node: &Arc<Node>, ticket: Option<Ticket>, asked: Asked, so_far: SoFar) -> Result<Response, Failure> {
     let ticket = ticket.as_ref();
     let max_tokens = asked.most_tokens(node, ticket)?;
+    asked::check_so_far(node, &so_far, max_tokens)?;
     let place = node.slots.enter().map_err(|_| busy())?;
     let limit = match ticket {
         Some(ticket) => node.limits.open(ticket).map_err(|_| already_runs())?,
@@ -83,9 +99,11 @@ async fn answer(node: &Arc<Node>, ticket: Option<Ticket>, asked: Asked) -> Resul
         (None, true) => Output::Stream,
         (None, false) => Output::Whole,
     };
-    let writer = Writer::new(shape, output, asked.prompt.len());
+    let writer = Writer::new(shape, output, asked.prompt.len(), &so_far);
     let seed = asked.sampling.seed.or(ticket.map(|ticket| ticket.seed)).unwrap_or_else(random_seed);
-    let task = Task { prompt: asked.prompt, sampling: asked.sampling, seed, max_tokens, limit, presence: None };
+    let same_build = so_far.fingerprint.as_deref() == Some(&node.fingerprint);
+    let said = Said { tokens: so_far.token_ids, text_bytes: so_far.text_bytes, same_build };
+    let task = Task { prompt: asked.prompt, said, sampling: asked.sampling, seed, max_tokens, limit, presence: None };
     Ok(respond(node, writer, task, place).await)
 }
 

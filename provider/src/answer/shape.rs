@@ -19,6 +19,15 @@ pub(super) enum Endpoint {
 }
 
 impl Endpoint {
+    /// The endpoint at a path.
+    pub(super) fn at(path: &str) -> Option<Self> {
+        match path {
+            "/v1/chat/completions" => Some(Self::Chat),
+            "/v1/completions" => Some(Self::Completion),
+            _ => None,
+        }
+    }
+
     /// The request field that holds the prompt.
     pub(super) fn prompt_field(self) -> &'static str {
         match self {
@@ -53,7 +62,8 @@ impl Shape {
         Self {
             endpoint,
             id: format!("{prefix}-{}", request.simple()),
-            created: unix_seconds(),
+            // The same whichever node goes on with the answer.
+            created: request.get_timestamp().map_or_else(unix_seconds, |timestamp| timestamp.to_unix().0),
             model: node.manifest.name.clone(),
             fingerprint: node.fingerprint.clone(),
             include_usage,
@@ -98,12 +108,17 @@ impl Shape {
         }
     }
 
-    /// The last events of a stream: the reason, the usage if asked for, and OpenAI's end mark.
-    pub(super) fn ending(&self, reason: FinishReason, usage: Usage) -> String {
-        let mut ending = match self.endpoint {
+    /// The event that says why the text of a stream ends.
+    pub(super) fn finish(&self, reason: FinishReason) -> String {
+        match self.endpoint {
             Endpoint::Chat => self.chat_chunk(Delta::default(), Some(reason)),
             Endpoint::Completion => self.completion_piece("", Some(reason)),
-        };
+        }
+    }
+
+    /// What follows it: the usage if asked for, and OpenAI's end mark.
+    pub(super) fn ending(&self, usage: Usage) -> String {
+        let mut ending = String::new();
         if self.include_usage {
             ending.push_str(&self.usage_event(usage));
         }

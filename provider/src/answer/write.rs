@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use openapi::chat::FinishReason;
+use openapi::continuation::SoFar;
 use openapi::energy::{Energy, Status, disclose};
 use openapi::error::ApiError;
-use openapi::frame::{USAGE_EVENT, UsageFrame};
+use openapi::frame::{USAGE_EVENT, UsageFrame, WAITING};
 use openapi::sse;
 use openapi::usage::Usage;
 use tokio::sync::mpsc;
@@ -46,6 +47,7 @@ pub(super) struct Writer {
     /// The text so far, where it leaves in one piece.
     text: String,
     opened: bool,
+    finished: bool,
 }
 
 /// Why writing ended early.
@@ -55,9 +57,17 @@ enum Stopped {
 }
 
 impl Writer {
-    pub(super) fn new(shape: Shape, output: Output, prompt_tokens: usize) -> Self {
-        let prompt_tokens = prompt_tokens as u64;
-        Self { shape, output, prompt_tokens, completion_tokens: 0, text: String::new(), opened: false }
+    /// Writes what is missing of an answer of which there is so much.
+    pub(super) fn new(shape: Shape, output: Output, prompt_tokens: usize, so_far: &SoFar) -> Self {
+        Self {
+            shape,
+            output,
+            prompt_tokens: prompt_tokens as u64,
+            completion_tokens: so_far.token_ids.len() as u64,
+            text: String::new(),
+            opened: so_far.opened,
+            finished: so_far.finished,
+        }
     }
 
     pub(super) fn is_whole(&self) -> bool {
@@ -152,7 +162,7 @@ impl Writer {
                 () = &mut nothing_allowed => return Ok(None),
                 () = to.closed() => return Err(Stopped::ClientLeft),
                 slot = &mut slot => return Ok(Some(slot)),
-                _ = alive.tick() => self.keep_alive("waiting for a slot", to).await,
+                _ = alive.tick() => self.keep_alive(WAITING, to).await,
             }
         }
     }
@@ -224,7 +234,10 @@ impl Writer {
             piece.push_str(&self.shape.text(&step.text));
         }
         if let Some(reason) = step.finish_reason {
-            piece.push_str(&self.shape.ending(reason, usage));
+            if !self.finished {
+                piece.push_str(&self.shape.finish(reason));
+            }
+            piece.push_str(&self.shape.ending(usage));
         }
         piece
     }

@@ -36,9 +36,22 @@ pub struct Step {
     pub finish_reason: Option<FinishReason>,
 }
 
+/// What another node has said of an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    pub tokens: Vec<u32>,
+    /// Bytes of its text that have gone out.
+    pub text_bytes: u64,
+    /// This build has said it. Then each token is computed once more in a step of its own, as it was the first time: read at
+    /// once, they give other rounding errors, and in the end another text.
+    pub same_build: bool,
+}
+
 /// What the engine is asked to do.
 pub struct Task {
     pub prompt: Vec<u32>,
+    /// The answer goes on after this.
+    pub said: Said,
     pub sampling: Sampling,
     pub seed: i64,
     /// At least 1; prompt and answer fit the context together.
@@ -60,6 +73,11 @@ pub struct Generation {
     max_tokens: usize,
     limit: Limit,
     generated: usize,
+    /// Tokens of an earlier node that have been told, and bytes of text that have gone out: not again.
+    told: usize,
+    shown: u64,
+    /// What of the text so far has not gone out yet.
+    first: Option<Step>,
     finished: bool,
     _cancel: DropGuard,
 }
@@ -77,19 +95,27 @@ impl Engine {
         let (responses_to, responses) = mpsc::channel(ENGINE_CHANNEL);
         let (failed_to, failed) = oneshot::channel();
         let cancel = CancellationToken::new();
+        let prompt_tokens = task.prompt.len();
+        let (read, forced) = match task.said.same_build {
+            true => (task.prompt, task.said.tokens.clone()),
+            false => ([task.prompt.as_slice(), &task.said.tokens].concat(), Vec::new()),
+        };
+        let most_steps = task.max_tokens - (read.len() - prompt_tokens).min(task.max_tokens);
         let hook = Hook {
             sampler: Sampler::new(task.sampling.clone(), task.seed),
-            prompt_tokens: task.prompt.len(),
+            prompt_tokens,
+            read_tokens: read.len(),
+            forced,
             max_tokens: task.max_tokens,
             limit: task.limit.subscribe(),
             end_token: self.end_tokens.first().copied().unwrap_or_default(),
             sampled: sampled_to,
             cancelled: cancel.clone(),
-            emitted: AtomicUsize::new(0),
+            emitted: AtomicUsize::new(task.said.tokens.len()),
             presence: task.presence,
             _slot: slot,
         };
-        let generation = Generation {
+        let mut generation = Generation {
             sampled,
             failed,
             decoder: TextDecoder::new(Arc::clone(&self.tokenizer)),
@@ -99,10 +125,16 @@ impl Engine {
             max_tokens: task.max_tokens,
             limit: task.limit,
             generated: 0,
+            told: task.said.tokens.len(),
+            shown: task.said.text_bytes,
+            first: None,
             finished: false,
             _cancel: cancel.clone().drop_guard(),
         };
-        let request = request(task.prompt, task.max_tokens, hook, responses_to);
+        if generation.replay(&task.said.tokens) {
+            return Ok(generation);
+        }
+        let request = request(read, most_steps, hook, responses_to);
         let runner = self.model.inner();
         let sender = runner.get_sender(None).map_err(|error| EngineError(error.to_string()))?;
         sender.send(request).await.map_err(|_| EngineError("it takes no more requests".to_owned()))?;
@@ -164,6 +196,9 @@ impl Generation {
     /// # Errors
     /// When the engine fails. Nothing follows an error.
     pub async fn next(&mut self) -> Option<Result<Step, EngineError>> {
+        if let Some(first) = self.first.take() {
+            return Some(Ok(first));
+        }
         if self.finished {
             return None;
         }
@@ -188,6 +223,23 @@ impl Generation {
         Some(Ok(step))
     }
 
+    /// Takes in what another node has said, so that text and stop strings go on where they were. True when the answer
+    /// was complete with it, and nothing is left to compute.
+    fn replay(&mut self, said: &[u32]) -> bool {
+        let mut first = Step { text: String::new(), token_ids: Vec::new(), finish_reason: None };
+        for token in said {
+            let step = self.step(*token);
+            first.text.push_str(&step.text);
+            first.finish_reason = step.finish_reason;
+            if first.finish_reason.is_some() {
+                break;
+            }
+        }
+        self.finished = first.finish_reason.is_some();
+        self.first = (!said.is_empty()).then_some(first);
+        self.finished
+    }
+
     fn step(&mut self, token: u32) -> Step {
         if self.end_tokens.contains(&token) {
             return self.last("", FinishReason::Stop);
@@ -202,7 +254,8 @@ impl Generation {
         if found.stopped {
             return self.ended(found.text, FinishReason::Stop);
         }
-        Step { text: found.text, token_ids: self.untold.tell(self.stop.held()), finish_reason: None }
+        let token_ids = self.untold.tell(self.stop.held());
+        self.new_part(found.text, token_ids, None)
     }
 
     /// The step after which nothing is held back any more.
@@ -217,6 +270,18 @@ impl Generation {
     }
 
     fn ended(&mut self, text: String, reason: FinishReason) -> Step {
-        Step { text, token_ids: self.untold.tell_all(), finish_reason: Some(reason) }
+        let token_ids = self.untold.tell_all();
+        self.new_part(text, token_ids, Some(reason))
+    }
+
+    /// Leaves out what has gone out before.
+    fn new_part(&mut self, text: String, mut token_ids: Vec<u32>, finish_reason: Option<FinishReason>) -> Step {
+        let told = token_ids.drain(..self.told.min(token_ids.len())).len();
+        self.told -= told;
+        let shown = text.len().min(usize::try_from(self.shown).unwrap_or(usize::MAX));
+        self.shown -= shown as u64;
+        // Whoever counts otherwise than by whole characters has not read this text.
+        let text = text.get(shown..).unwrap_or_default().to_owned();
+        Step { text, token_ids, finish_reason }
     }
 }

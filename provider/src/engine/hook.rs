@@ -24,6 +24,10 @@ pub(super) enum Sampled {
 pub(super) struct Hook {
     pub(super) sampler: Sampler,
     pub(super) prompt_tokens: usize,
+    /// Tokens that the first step reads: the prompt, and what another build has said of the answer.
+    pub(super) read_tokens: usize,
+    /// What another node of this build has said of the answer: chosen before, and told.
+    pub(super) forced: Vec<u32>,
     /// Tokens that the answer can have at most, whatever its ticket allows.
     pub(super) max_tokens: usize,
     /// Tokens that its ticket allows, which may change at any time.
@@ -61,15 +65,15 @@ impl CustomLogitsProcessor for Hook {
 }
 
 impl Hook {
-    /// The first step of a sequence reads its prompt.
+    /// The first step of a sequence reads what there is.
     fn step(&self, context: &[u32]) -> StepKind {
-        if context.len() > self.prompt_tokens { StepKind::Decode } else { StepKind::Prefill }
+        if context.len() > self.read_tokens { StepKind::Decode } else { StepKind::Prefill }
     }
 
     /// Tokens that the step has computed, and those before them.
     fn work(&self, context: &[u32]) -> (usize, usize) {
         match self.step(context) {
-            StepKind::Prefill => (self.prompt_tokens, 0),
+            StepKind::Prefill => (self.read_tokens, 0),
             StepKind::Decode => (1, context.len()),
         }
     }
@@ -84,6 +88,9 @@ impl Hook {
             return self.end_with(Sampled::LimitReached);
         }
         let generated = context.get(self.prompt_tokens..).unwrap_or_default();
+        if let Some(token) = self.forced.get(generated.len()) {
+            return *token;
+        }
         let token = self.sampler.choose(scores, generated, context.len());
         if token == self.end_token {
             return self.end_with(Sampled::Token(token));

@@ -21,7 +21,7 @@ mod text;
 
 mod untold;
 
-pub use generate::{EngineError, Generation, Step, Task};
+pub use generate::{EngineError, Generation, Said, Step, Task};
 pub use load::LoadError;
 
 use std::sync::Arc;

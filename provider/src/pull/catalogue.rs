@@ -3,6 +3,7 @@
 
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
+use openapi::blob::BlobAddress;
 use thiserror::Error;
 
 /// The model that is pulled and served when the operator names none.
@@ -38,6 +39,15 @@ pub struct CatalogueFile {
     pub bytes: u64,
     /// Its SHA-256 in lower-case hexadecimal.
     pub sha256: &'static str,
+    /// Its BLAKE3 hash in lower-case hexadecimal, by which other nodes are asked for it.
+    pub blake3: &'static str,
+}
+
+impl CatalogueFile {
+    /// What the file is called between nodes.
+    pub(super) fn address(&self) -> Option<BlobAddress> {
+        format!("{}-{}", self.blake3, self.bytes).parse().ok()
+    }
 }
 
 /// A public place that has a model's files.
@@ -82,6 +92,7 @@ const CATALOGUE: &[CatalogueEntry] = &[CatalogueEntry {
         path: "SmolLM2-135M-Instruct.Q4_1.gguf",
         bytes: 98_362_432,
         sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        blake3: "5f4fa13bfc6dd4a91fd00e22974a9c4e9ed628fd7d7f307398ddf30260d6b2c3",
     }],
     sources: &[
         Source::HuggingFace(HuggingFaceRepository {
@@ -158,6 +169,7 @@ mod tests {
             assert!(!entry.files.is_empty() && !entry.sources.is_empty(), "{}", entry.name);
             for file in entry.files {
                 assert_eq!(HEXLOWER.decode(file.sha256.as_bytes()).map(|hash| hash.len()), Ok(32), "{}", file.path);
+                assert!(file.address().is_some(), "{}", file.path);
                 let parts: Vec<_> = Path::new(file.path).components().collect();
                 assert!(matches!(parts[..], [Component::Normal(_)]), "{} must be a plain file name", file.path);
             }
@@ -166,8 +178,8 @@ mod tests {
 
     #[test]
     fn the_address_follows_the_content() {
-        let one = CatalogueFile { path: "a", bytes: 1, sha256: "aa" };
-        let two = CatalogueFile { path: "b", bytes: 1, sha256: "bb" };
+        let one = CatalogueFile { path: "a", bytes: 1, sha256: "aa", blake3: "" };
+        let two = CatalogueFile { path: "b", bytes: 1, sha256: "bb", blake3: "" };
         let entry = |files: Vec<CatalogueFile>| CatalogueEntry { files: files.leak(), ..all()[0] };
         assert_eq!(entry(vec![one]).address(), "aa");
         let both = entry(vec![one, two]).address();

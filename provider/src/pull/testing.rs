@@ -21,12 +21,16 @@ use axum::{
 };
 use data_encoding::HEXLOWER;
 use futures_util::{StreamExt, stream};
+use openapi::node::Enrolled;
 use tokio::{net::TcpListener, task::JoinSet};
+use uuid::Uuid;
 
 use super::{
     catalogue::{CatalogueEntry, CatalogueFile, Source},
+    peer::Peers,
     source::PullSettings,
 };
+use crate::identity::Identity;
 
 /// A folder that goes with its test.
 pub(super) struct Folder(PathBuf);
@@ -73,7 +77,12 @@ pub(super) fn hash_of(content: &[u8]) -> String {
 
 /// An entry whose one file, `weights.gguf`, has this content.
 pub(super) fn entry_of(content: &[u8], sources: &[Source]) -> CatalogueEntry {
-    let file = CatalogueFile { path: "weights.gguf", bytes: content.len() as u64, sha256: hash_of(content).leak() };
+    let file = CatalogueFile {
+        path: "weights.gguf",
+        bytes: content.len() as u64,
+        sha256: hash_of(content).leak(),
+        blake3: blake3::hash(content).to_string().leak(),
+    };
     CatalogueEntry {
         name: "tiny",
         description: "a test's",
@@ -84,6 +93,14 @@ pub(super) fn entry_of(content: &[u8], sources: &[Source]) -> CatalogueEntry {
         files: vec![file].leak(),
         sources: sources.to_vec().leak(),
     }
+}
+
+/// The way of a node that has joined the gateway at this address.
+pub(super) fn joined(gateway: &str, data_dir: &Path) -> Peers {
+    let gateways = [gateway.parse().unwrap()];
+    let enrolled = Enrolled { node: Uuid::now_v7(), ticket_key: String::new() };
+    Identity::open(data_dir).unwrap().remember(&gateways, &enrolled).unwrap();
+    Peers::of(&gateways, data_dir).unwrap().unwrap()
 }
 
 /// Settings that ask `host` without pauses, on a machine without Python.

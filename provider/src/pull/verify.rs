@@ -85,7 +85,7 @@ mod tests {
         let path = folder.write("weights", b"hello");
         let hash = hash_of(b"hello");
         assert_eq!(hash, "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
-        let file = CatalogueFile { path: "weights", bytes: 5, sha256: hash.leak() };
+        let file = CatalogueFile { path: "weights", bytes: 5, sha256: hash.leak(), blake3: "" };
         assert_eq!(check(&path, &file).await.unwrap(), None);
         folder.write("weights", b"hellO");
         let wrong = check(&path, &file).await.unwrap().unwrap();

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use fleet::Machine;
 use gateway::nodes::choose::{Ask, Candidate, choose};
-use gateway::nodes::marginal::{State, Work};
+use gateway::nodes::marginal::{HONEST, State, Work};
 use gateway::nodes::preference::{Preference, Sort};
 use node::{Node, Request, Served};
 use openapi::units::Nanocredits;
@@ -175,6 +175,7 @@ fn microseconds_among_ten_thousand() -> u128 {
             running: chance.u32(0..16),
             slots: 16,
             typical_first_byte: Duration::from_millis(chance.u64(0..1_500)),
+            handicap_ppm: HONEST,
         },
         price: Nanocredits::ZERO,
         tokens_per_second: 0,

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use gateway::nodes::marginal::State;
+use gateway::nodes::marginal::{HONEST, State};
 
 use super::fleet::{Machine, Truth};
 
@@ -153,6 +153,7 @@ impl<'a> Node<'a> {
             running: (self.batch.len() + self.waiting.len()) as u32,
             slots: self.machine.class.slots,
             typical_first_byte: Duration::from_secs_f64(self.faded(self.now).max(0.0)),
+            handicap_ppm: HONEST,
         }
     }
 

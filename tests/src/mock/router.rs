@@ -12,7 +12,6 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::{StreamExt, stream};
-use openapi::energy::EnergyOffer;
 use openapi::manifest::{ManifestFile, ModelManifest};
 use openapi::node::{
     COUNT_PATH, LIMIT_PATH, NodeStatus, OFFER_PATH, Offer, OfferedModel, PromptCount, STATUS_PATH, Ticket, moved_limit,
@@ -86,14 +85,14 @@ pub(super) fn router(work: Arc<Work>) -> Router {
 async fn offer(State(work): State<Arc<Work>>) -> String {
     let manifest = ModelManifest {
         name: MODEL.to_owned(),
-        files: vec![ManifestFile { path: "mock.gguf".to_owned(), bytes: 1, sha256: "00".repeat(32) }],
+        files: vec![ManifestFile { path: "mock.gguf".to_owned(), bytes: 1, sha256: "00".repeat(32), blake3: None }],
         quantisation: "none".to_owned(),
         licence: "Apache-2.0".to_owned(),
         authors: vec!["somebody".to_owned(), "somebody else".to_owned()],
     };
     let MockOffer { context_length, price, .. } = work.offer;
-    let models = vec![OfferedModel { manifest, context_length, price }];
-    let offer = Offer { version: "mock".to_owned(), models, slots: 10_000, queue: 0, energy: EnergyOffer::default() };
+    let models = vec![OfferedModel { manifest, context_length, price, ..OfferedModel::default() }];
+    let offer = Offer { version: "mock".to_owned(), models, slots: 10_000, ..Offer::default() };
     serde_json::to_string(&offer).expect("JSON")
 }
 

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::limits::KeyLimits;
 use crate::limits::body::LimitsView;
+use crate::nodes::preference::Preference;
 use crate::secrets::{self, SecretHash, Secrets};
 
 pub use cache::Keys;
@@ -58,6 +59,8 @@ pub struct Key {
     /// It starts nothing from then on.
     pub expires_at: Option<OffsetDateTime>,
     pub limits: KeyLimits,
+    /// What its account asks of nodes where a request does not.
+    pub routing: Preference,
     secret_hash: Vec<u8>,
 }
 
@@ -73,7 +76,8 @@ impl Key {
     /// A key of its own user.
     pub(crate) fn for_tests(account: Uuid, scope: Scope, limits: KeyLimits) -> Self {
         let (id, created_by) = (Uuid::now_v7(), Uuid::now_v7());
-        Self { id, account, created_by, scope, expires_at: None, limits, secret_hash: Vec::new() }
+        let routing = Preference::default();
+        Self { id, account, created_by, scope, expires_at: None, limits, routing, secret_hash: Vec::new() }
     }
 }
 

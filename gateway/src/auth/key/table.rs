@@ -1,5 +1,6 @@
 //! The table `keys`: a key is loaded with all limits that hold for it, made, listed, revoked.
 
+use serde_json::Value;
 use sqlx::types::Json as SqlJson;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
@@ -7,6 +8,7 @@ use uuid::Uuid;
 
 use super::{Fresh, Key, KeySummary, PREFIX, Scope};
 use crate::limits::{self, KeyLimits, Limits, Subject};
+use crate::routing;
 
 /// What a key is made from.
 #[derive(Clone, Debug)]
@@ -29,8 +31,9 @@ pub(super) async fn load(database: &PgPool, public_id: &str) -> Result<Option<Ke
     let row = sqlx::query!(
         r#"select k.id, k.account_id, k.created_by, k.scope, k.secret_hash, k.expires_at,
                to_jsonb(key) as "key: SqlJson<Limits>", to_jsonb(creator) as "creator: SqlJson<Limits>",
-               to_jsonb(account) as "account: SqlJson<Limits>"
-           from keys k left join limits key on key.subject = k.id left join limits creator on creator.subject = k.created_by
+               to_jsonb(account) as "account: SqlJson<Limits>", routing.provider as "provider?: SqlJson<Value>"
+           from keys k left join account_routing routing on routing.account_id = k.account_id
+               left join limits key on key.subject = k.id left join limits creator on creator.subject = k.created_by
                left join limits account on account.subject = k.account_id
            where k.public_id = $1 and k.revoked_at is null"#,
         public_id
@@ -44,6 +47,7 @@ pub(super) async fn load(database: &PgPool, public_id: &str) -> Result<Option<Ke
         scope: Scope::from_word(&row.scope),
         expires_at: row.expires_at,
         limits: KeyLimits { key: given(row.key), user: given(row.creator), account: given(row.account) },
+        routing: row.provider.map(|SqlJson(provider)| routing::given(&provider)).unwrap_or_default(),
         secret_hash: row.secret_hash,
     }))
 }

@@ -75,6 +75,7 @@ fn record(node: Uuid, id: Uuid, energies: &[Energy]) -> RequestRecord {
             attempt: at as u32 + 1,
             node_id: node,
             outcome: if delivered { Outcome::Completed } else { Outcome::NodeFailed },
+            choice: None,
             prompt_tokens: 3,
             completion_tokens: 2,
             overclaimed_tokens: 0,

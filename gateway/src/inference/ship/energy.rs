@@ -20,7 +20,7 @@ pub async fn settle_energy(connection: &mut PgConnection, node: Uuid) -> Result<
                 from word where e.request_id = word.request_id and e.attempt = word.attempt and e.node_id = $1
                     and e.status = 'provisional'
                 returning e.request_id, e.attempt, e.delivered, e.microjoules, e.low_microjoules, e.high_microjoules,
-                    e.tier),
+                    greatest(e.tier, e.tier_cap) as tier),
             tried as (
                 update attempts a set microjoules = settled.microjoules from settled
                 where a.request_id = settled.request_id and a.attempt = settled.attempt),

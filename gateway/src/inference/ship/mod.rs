@@ -211,26 +211,26 @@ async fn insert(
                 first_byte_microseconds, duration_microseconds
             from given on conflict (id) do nothing returning id),
          tried as (
-            insert into attempts (request_id, attempt, node_id, outcome, prompt_tokens, completion_tokens,
+            insert into attempts (request_id, attempt, node_id, outcome, choice, prompt_tokens, completion_tokens,
                 overclaimed_tokens, microjoules, duration_microseconds)
             select a.* from given join written using (id), jsonb_to_recordset(given.attempts) as a (request_id uuid,
-                attempt integer, node_id uuid, outcome text, prompt_tokens bigint, completion_tokens bigint,
-                overclaimed_tokens bigint, microjoules bigint, duration_microseconds bigint)),
+                attempt integer, node_id uuid, outcome text, choice text, prompt_tokens bigint,
+                completion_tokens bigint, overclaimed_tokens bigint, microjoules bigint, duration_microseconds bigint)),
          energised as (
             insert into request_energy (request_id, attempt, node_id, delivered, microjoules, low_microjoules,
                 high_microjoules, marginal_microjoules, prefill_microjoules, idle_microjoules, tier, boundary, method,
-                status, believed, grid_zone, grid_mg_per_kwh, grid_source, grid_basis, pue_milli,
+                status, believed, tier_cap, grid_zone, grid_mg_per_kwh, grid_source, grid_basis, pue_milli,
                 embodied_nanograms_per_joule)
             select e.request_id, e.attempt, e.node_id, e.delivered, e.microjoules, e.low_microjoules,
                 e.high_microjoules, e.marginal_microjoules, e.prefill_microjoules, e.idle_microjoules, e.tier,
-                e.boundary, e.method, e.energy_status, e.believed, e.grid ->> 'zone',
+                e.boundary, e.method, e.energy_status, e.believed, e.tier_cap, e.grid ->> 'zone',
                 (e.grid ->> 'mg_per_kwh')::bigint, e.grid ->> 'source', e.grid ->> 'basis', e.pue_milli,
                 e.embodied_nanograms_per_joule
             from given join written using (id), jsonb_to_recordset(given.attempts) as e (request_id uuid,
                 attempt integer, node_id uuid, delivered boolean, microjoules bigint, low_microjoules bigint,
                 high_microjoules bigint, marginal_microjoules bigint, prefill_microjoules bigint,
                 idle_microjoules bigint, tier text, boundary text, method text, energy_status text, believed boolean,
-                grid jsonb, pue_milli integer, embodied_nanograms_per_joule bigint)
+                tier_cap text, grid jsonb, pue_milli integer, embodied_nanograms_per_joule bigint)
             where e.tier is not null)
          select id as "id!" from written"#,
         format!("[{}]", records.join(",")),

@@ -63,6 +63,7 @@ impl World {
             attempt,
             node_id: self.node,
             outcome,
+            choice: None,
             prompt_tokens: 3,
             completion_tokens: 2,
             overclaimed_tokens: 0,

@@ -8,6 +8,8 @@
 
 mod reason;
 
+mod shortlist;
+
 use std::time::Duration;
 
 use openapi::units::{Microjoules, Nanocredits};
@@ -16,6 +18,7 @@ use uuid::Uuid;
 use super::marginal::{Profile, State, Work, micrograms_per_million_tokens};
 use super::preference::{Preference, Sort};
 pub use reason::{Reason, Standing};
+pub use shortlist::{COMPARED, DRAWN, Shortlist, shortlist};
 
 /// A node that could answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub struct Candidate {
 }
 
 /// What is asked of all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     pub preference: Preference,
     pub work: Work,
@@ -96,7 +99,8 @@ struct Key {
 }
 
 impl Ask {
-    fn excludes(&self, candidate: &Candidate) -> Option<NoChoice> {
+    /// Why the request can't go to this node for the sake of its energy.
+    pub fn excludes(&self, candidate: &Candidate) -> Option<NoChoice> {
         let known = candidate.profile.as_ref().filter(|profile| profile.believed);
         if let Some(lowest) = self.preference.min_tier
             && known.is_none_or(|profile| profile.tier > lowest)
@@ -114,11 +118,13 @@ impl Ask {
     fn key(&self, candidate: &Candidate) -> Key {
         let standing = self.standing(&candidate.state);
         let rank = match standing {
-            Standing::Fit if self.preference.sort == Some(Sort::Price) => candidate.price.get(),
+            Standing::Fit if self.preference.sort == Some(Sort::Price) => {
+                candidate.state.handicapped(candidate.price.get())
+            }
             Standing::Fit if self.preference.sort.is_none() => 0,
-            Standing::Fit => coarse(self.figure(candidate)),
+            Standing::Fit => coarse(candidate.state.handicapped(self.figure(candidate))),
             Standing::Late => coarse(microseconds(candidate.state.typical_first_byte)),
-            Standing::Full => candidate.state.load(),
+            Standing::Full => candidate.state.burden(),
         };
         Key { standing, rank, is_to_wake: self.gathers() && candidate.state.is_idle() }
     }
@@ -139,7 +145,7 @@ impl Ask {
     }
 
     /// What is sorted by, in the unit of [`Reason::figure`]; less is better.
-    fn figure(&self, candidate: &Candidate) -> u64 {
+    pub fn figure(&self, candidate: &Candidate) -> u64 {
         let tokens = self.work.tokens();
         match self.preference.sort {
             None => candidate.state.load(),
@@ -210,7 +216,7 @@ impl Leaders {
     fn less_loaded(self) -> Candidate {
         let burden = |contender: &Contender| {
             let state = contender.candidate.state;
-            (state.load(), state.typical_first_byte)
+            (state.burden(), state.typical_first_byte)
         };
         let other = self.second.filter(|second| burden(second) < burden(&self.first));
         other.unwrap_or(self.first).candidate

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use openapi::energy::Tier;
 
+use super::super::marginal::HONEST;
 use super::super::marginal::tests::H100;
 use super::*;
 
@@ -30,7 +31,7 @@ fn node(number: u128, running: u32) -> Candidate {
     Candidate {
         node: Uuid::from_u128(number),
         profile: Some(H100),
-        state: State { running, slots: 8, typical_first_byte: Duration::from_millis(300) },
+        state: State { running, slots: 8, typical_first_byte: Duration::from_millis(300), handicap_ppm: HONEST },
         price: Nanocredits::new(1_000),
         tokens_per_second: 50,
     }
@@ -147,7 +148,7 @@ prop_compose! {
     fn any_candidate()(number in any::<u128>(), profile in option::of(any_profile()), running in 0_u32..10,
         slots in 0_u32..9, first_byte in 0_u64..4_000, price in 0_u64..4, tokens_per_second in 0_u32..4) -> Candidate {
         let typical_first_byte = Duration::from_millis(first_byte);
-        let state = State { running, slots, typical_first_byte };
+        let state = State { running, slots, typical_first_byte, handicap_ppm: HONEST };
         Candidate { node: Uuid::from_u128(number), profile, state, price: Nanocredits::new(price), tokens_per_second }
     }
 }
@@ -159,6 +160,7 @@ prop_compose! {
             sort: Sort::ALL.get(sort).copied(),
             max_micrograms_per_million_tokens: most,
             min_tier: tier.map(|tier| Tier::ALL[tier]),
+            ..Preference::default()
         };
         Ask { preference, random, ..ask(None) }
     }
@@ -174,7 +176,7 @@ proptest! {
 
     #[test]
     fn filters_hold_and_nobody_is_refused_in_vain(candidates in vec(any_candidate(), 0..12), ask in any_ask()) {
-        let (preference, most) = (ask.preference, ask.preference.max_micrograms_per_million_tokens);
+        let (preference, most) = (&ask.preference, ask.preference.max_micrograms_per_million_tokens);
         let passes = |candidate: &Candidate| {
             let known = candidate.profile.filter(|profile| profile.believed);
             let carbon = known.and_then(|profile| {

@@ -115,6 +115,8 @@ pub struct AttemptSummary {
     attempt: i32,
     node: Uuid,
     outcome: String,
+    /// Why this node was chosen.
+    choice: Option<String>,
     /// What the node computed, delivered or not.
     prompt_tokens: i64,
     completion_tokens: i64,
@@ -234,8 +236,8 @@ async fn detail(database: &PgPool, account: Uuid, id: Uuid) -> Result<RequestDet
     .ok_or_else(|| Problem::not_found("request"))?;
     let mut attempts = sqlx::query_as!(
         AttemptSummary,
-        "select attempt, node_id as node, outcome, prompt_tokens, completion_tokens, overclaimed_tokens, microjoules,
-            duration_microseconds
+        "select attempt, node_id as node, outcome, choice, prompt_tokens, completion_tokens, overclaimed_tokens,
+            microjoules, duration_microseconds
          from attempts where request_id = $1 order by attempt",
         id
     )

@@ -97,7 +97,7 @@ impl Keys {
             .iter()
             .filter_map(|change| match *change {
                 Change::Key { id, .. } => Some(id),
-                Change::Limits(subject) => Some(subject),
+                Change::Limits(subject) | Change::Routing(subject) => Some(subject),
                 _ => None,
             })
             .collect();

@@ -1,0 +1,110 @@
+//! One try of a request on one node: the place it holds there, the terms it runs under, and what the node says of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use openapi::chat::FinishReason;
+use openapi::energy::{EnergyTerms, EnergyUsage, Status, disclose};
+use openapi::frame::UsageFrame;
+use uuid::Uuid;
+
+use super::record::{AttemptEnergy, AttemptRecord, Outcome};
+use super::said::Said;
+use crate::app::App;
+use crate::energy::court::Tried;
+use crate::nodes::{Lease, ServedModel};
+use crate::prices::PriceVersion;
+
+/// The attempt under way.
+pub(super) struct Attempt {
+    pub(super) request: Uuid,
+    /// From 1.
+    pub(super) number: u32,
+    pub(super) lease: Lease,
+    pub(super) price: PriceVersion,
+    pub(super) model: Arc<ServedModel>,
+    /// What turns the node's joules into the site's, and into carbon.
+    pub(super) terms: EnergyTerms,
+    /// Why this node.
+    pub(super) choice: String,
+    pub(super) started: Instant,
+    /// Tokens of the answer that other nodes had said before.
+    pub(super) before: u64,
+    /// The node's last word on what it has used.
+    pub(super) used: Option<UsageFrame>,
+}
+
+impl Attempt {
+    /// Tokens of the answer as the node counts them, those of others included.
+    pub(super) fn claimed(&self) -> u64 {
+        self.used.as_ref().map_or(0, |used| used.completion_tokens)
+    }
+
+    pub(super) fn finish_reason(&self) -> Option<FinishReason> {
+        self.used.as_ref().and_then(|used| used.finish_reason)
+    }
+
+    /// What it has cost in energy so far.
+    pub(super) fn energy(&self) -> Option<EnergyUsage> {
+        let energy = &self.used.as_ref()?.energy;
+        let status = if energy.settled { Status::Settled } else { Status::Provisional };
+        Some(disclose(energy, &self.terms, status))
+    }
+
+    /// It is over: the node's standing hears of it, and a record remains. `most_prompt` bounds what a node may claim.
+    pub(super) fn close(&self, app: &App, said: &Said, most_prompt: u64, outcome: Outcome) -> AttemptRecord {
+        match outcome {
+            Outcome::NodeFailed => self.lease.failed(),
+            // Who leaves before anything came says nothing about the node.
+            Outcome::Refused | Outcome::ClientLeft if self.used.is_none() => {}
+            _ => self.lease.succeeded(),
+        }
+        let delivered = said.delivered().completion.saturating_sub(self.before);
+        self.lease.spoke(delivered, self.started.elapsed());
+        let overclaimed = said.count().overclaimed(most_prompt, self.finish_reason().is_some());
+        if overclaimed > 0 && outcome != Outcome::ClientLeft {
+            tracing::warn!(node = %self.lease.node_id(), request = %self.request, overclaimed, "a node claims tokens that it did not stream");
+        }
+        if matches!(outcome, Outcome::Completed | Outcome::CutShort) {
+            self.lease.judged(said.count().claimed(), said.count().completion());
+        }
+        self.judge(app, said, outcome);
+        let used = self.used.as_ref();
+        // The answer's energy is that of the node that brought it to its end; what others spent on it is shown beside.
+        let delivered_it = !said.is_unseen() && outcome != Outcome::NodeFailed;
+        AttemptRecord {
+            request_id: self.request,
+            attempt: self.number,
+            node_id: self.lease.node_id(),
+            outcome,
+            choice: Some(self.choice.clone()),
+            prompt_tokens: used.map_or(0, |used| used.prompt_tokens),
+            completion_tokens: self.claimed().saturating_sub(self.before),
+            overclaimed_tokens: overclaimed,
+            microjoules: used.map(|used| used.energy.microjoules).unwrap_or_default(),
+            energy: used.map(|used| AttemptEnergy::new(&used.energy, &self.terms, delivered_it)),
+            duration_microseconds: self.started.elapsed().into(),
+        }
+    }
+
+    /// What the node claims for the energy of an answer that is complete is held against what was counted here.
+    fn judge(&self, app: &App, said: &Said, outcome: Outcome) {
+        let node = self.lease.node();
+        let Some(used) = &self.used else { return app.court.came_to_nothing(node.id, self.request, self.number) };
+        if outcome == Outcome::Completed && used.energy.settled {
+            let delivered = said.delivered();
+            let tried = Tried {
+                request: self.request,
+                attempt: self.number,
+                model: &self.model.id,
+                // What others had said was read like a prompt.
+                prompt_tokens: delivered.prompt + self.before,
+                completion_tokens: delivered.completion.saturating_sub(self.before),
+                took: self.started.elapsed().into(),
+                claim: Some(&used.energy),
+            };
+            app.court.hear(app, &node, &tried);
+            app.samples.after(node.id, &self.model.name);
+        }
+    }
+}
