@@ -24,6 +24,7 @@ use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::nodes::blobs::Blobs;
+use crate::nodes::direct::dial::Dialler;
 use crate::prices::Prices;
 use crate::replicas::Replica;
 use crate::secrets::Secrets;
@@ -38,6 +39,8 @@ pub struct Parts {
     pub passwords: Passwords,
     pub nodes: Arc<Nodes>,
     pub blobs: Blobs,
+    /// Reaches the hosts that others have named.
+    pub(crate) dialler: Arc<Dialler>,
     pub prices: Prices,
     pub admissions: Arc<Admissions>,
     pub journal: Journal,

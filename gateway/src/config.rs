@@ -9,6 +9,7 @@ use openapi::units::Nanocredits;
 
 use crate::auth::address::TrustedProxies;
 use crate::nodes::SILENCE;
+use crate::nodes::direct::address::AllowedNetworks;
 
 /// The Commonwatt gateway: OpenAI's API in front of independently operated nodes.
 #[derive(Debug, Parser)]
@@ -154,6 +155,14 @@ pub struct ServeConfig {
     /// Proxies whose X-Forwarded-For is believed: addresses and networks such as 10.0.0.0/8, with commas between them.
     #[arg(long, env = "COMMONWATT_TRUSTED_PROXIES", default_value = "", hide_default_value = true)]
     pub trusted_proxies: TrustedProxies,
+    /// Networks in which the gateway dials nodes and attached servers although the internet can't reach them, over plain
+    /// HTTP too: addresses and networks such as 10.0.0.0/8, with commas between them.
+    #[arg(long, env = "COMMONWATT_ALLOWED_NETWORKS", default_value = "", hide_default_value = true)]
+    pub allowed_networks: AllowedNetworks,
+    /// File of certificates of authorities, as PEM, that count for nodes and attached servers beside those that this
+    /// machine trusts.
+    #[arg(long, env = "COMMONWATT_EXTRA_ROOTS")]
+    pub extra_roots: Option<PathBuf>,
     /// Stop when standard input ends: for a supervisor that must not leave a gateway behind.
     #[arg(long, hide = true)]
     pub with_parent: bool,

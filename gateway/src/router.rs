@@ -23,6 +23,7 @@ use crate::api;
 use crate::app::App;
 use crate::body::Json;
 use crate::error::{Failure, Problem};
+use crate::nodes::direct::advertise;
 use crate::nodes::{blobs, enrol, tunnel};
 use crate::{organization, v1};
 
@@ -54,6 +55,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(api::nodes::create_token))
         .routes(routes!(api::nodes::list))
         .routes(routes!(api::nodes::remove))
+        .routes(routes!(api::attached::attach, api::attached::list))
+        .routes(routes!(api::attached::change, api::attached::detach))
         .routes(routes!(api::energy::node))
         .routes(routes!(api::routing::show, api::routing::set))
         .routes(routes!(api::usage::over_time::usage))
@@ -75,6 +78,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(blobs::outline))
         .routes(routes!(blobs::range))
         .routes(routes!(blobs::bad_group))
+        .routes(routes!(advertise::advertise))
 }
 
 /// The gateway as a service. Layers from the outside in.

@@ -6,11 +6,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use data_encoding::BASE32_NOPAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
+use uuid::Uuid;
 
 /// Keys for each use, none of which says anything about another.
 pub struct Secrets {
@@ -19,6 +21,8 @@ pub struct Secrets {
     pub idempotency: [u8; 32],
     /// Keeps one account from learning what another one has asked.
     pub prefixes: [u8; 32],
+    /// Encrypts the keys of attached servers.
+    attached: [u8; 32],
     /// Decides which requests are canaries.
     pub canaries: [u8; 32],
     /// Signs and checks the sessions of the management API.
@@ -69,6 +73,7 @@ impl Secrets {
         Ok(Self {
             hash_key: blake3::derive_key("commonwatt 2026 key hashing", master),
             idempotency: blake3::derive_key("commonwatt 2026 idempotency", master),
+            attached: blake3::derive_key("commonwatt 2026 attached servers", master),
             canaries: blake3::derive_key("commonwatt 2026 canaries", master),
             prefixes: blake3::derive_key("commonwatt 2026 prefixes", master),
             session_signing: EncodingKey::from_secret(&session),
@@ -81,6 +86,34 @@ impl Secrets {
     /// The hash under which a key or token is stored.
     pub fn hash(&self, secret: &str) -> SecretHash {
         SecretHash(*blake3::keyed_hash(&self.hash_key, secret.as_bytes()).as_bytes())
+    }
+
+    /// Encrypts the key of an attached server for its row: nonce, then the sealed bytes. It opens for this server alone.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn seal(&self, server: Uuid, key: &str) -> anyhow::Result<Vec<u8>> {
+        let mut sealed = key.as_bytes().to_vec();
+        let cipher = RandomizedNonceKey::new(&AES_256_GCM, &self.attached);
+        let nonce =
+            cipher.and_then(|cipher| cipher.seal_in_place_append_tag(Aad::from(server.as_bytes()), &mut sealed));
+        let nonce = nonce.map_err(|_| anyhow!("the server's key can't be encrypted"))?;
+        Ok([nonce.as_ref().as_slice(), &sealed].concat())
+    }
+
+    /// Decrypts what [`Self::seal`] made for the same server.
+    ///
+    /// # Errors
+    /// When it was made for another server, or with another secret.
+    pub fn unseal(&self, server: Uuid, sealed: &[u8]) -> anyhow::Result<String> {
+        let another = || anyhow!("its key was encrypted with another secret: attach the server anew");
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(another)?;
+        let mut key = sealed.to_vec();
+        let cipher = RandomizedNonceKey::new(&AES_256_GCM, &self.attached).map_err(|_| another())?;
+        let opened = cipher.open_in_place(Nonce::from(nonce), Aad::from(server.as_bytes()), &mut key);
+        let length = opened.map_err(|_| another())?.len();
+        key.truncate(length);
+        String::from_utf8(key).map_err(|_| another())
     }
 }
 
@@ -143,6 +176,19 @@ mod tests {
         assert!(!first.hash("a").matches(&second.hash("b").0));
         assert!(!first.hash("a").matches(&[]));
         std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_server_s_key_opens_for_that_server_and_this_secret_alone() {
+        let (one, two) = (Secrets::derive(&[1; 32]).unwrap(), Secrets::derive(&[2; 32]).unwrap());
+        let (server, other) = (Uuid::now_v7(), Uuid::now_v7());
+        let sealed = one.seal(server, "sk-upstream").unwrap();
+        assert_eq!(one.unseal(server, &sealed).unwrap(), "sk-upstream");
+        assert_ne!(sealed, one.seal(server, "sk-upstream").unwrap(), "never twice the same");
+        assert!(!sealed.windows(11).any(|bytes| bytes == b"sk-upstream"));
+        for refused in [one.unseal(other, &sealed), two.unseal(server, &sealed), one.unseal(server, &sealed[..5])] {
+            assert!(!refused.unwrap_err().to_string().contains("sk-"));
+        }
     }
 
     #[test]

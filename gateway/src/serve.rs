@@ -26,6 +26,7 @@ use crate::ledger::audit;
 use crate::listener::Connections;
 use crate::metrics::{self, Metrics};
 use crate::nodes::blobs::Blobs;
+use crate::nodes::direct::dial::Dialler;
 use crate::nodes::{self, Nodes, enrol};
 use crate::prices::Prices;
 use crate::replicas::{self, Credentials, Internal};
@@ -64,6 +65,7 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     }
     let metrics = Arc::clone(&app.metrics);
     let following = CancellationToken::new();
+    app.tasks.spawn(nodes::dialled::keep_all(app.clone()));
     app.tasks.spawn(nodes::tend(Arc::clone(&app.nodes), app.closing.clone()));
     if let Some((listener, _)) = internal {
         join(&app, listener, &following)?;
@@ -99,6 +101,7 @@ async fn build(
         passwords: Passwords::new()?,
         nodes,
         blobs: Blobs::new(move |node| blamed.blame(node)),
+        dialler: Arc::new(dialler(config)?),
         idempotency: Idempotency::new(database.clone(), accounting.replica.id(), closing.clone()),
         prices: Prices::open(&database, config.default_price).await?,
         admissions: Arc::clone(&accounting.admissions),
@@ -184,6 +187,14 @@ async fn drain(app: &App, connections: Connections, following: &CancellationToke
     if timeout(GOODBYE, ended).await.is_err() {
         tracing::warn!("some connections did not end in time");
     }
+}
+
+/// Dials what others have named, within what this gateway's operator allows.
+fn dialler(config: &ServeConfig) -> anyhow::Result<Dialler> {
+    let roots = config.extra_roots.as_ref().map(|path| {
+        std::fs::read(path).with_context(|| format!("cannot read {}; correct COMMONWATT_EXTRA_ROOTS", path.display()))
+    });
+    Dialler::new(config.allowed_networks.clone(), roots.transpose()?.as_deref())
 }
 
 async fn known_nodes(database: &PgPool) -> anyhow::Result<Nodes> {

@@ -158,7 +158,10 @@ fn text_part(param: &str, part: Value) -> Result<String, ApiError> {
 }
 
 /// Reads `stream_options.include_usage`.
-pub(crate) fn include_usage(fields: &mut Fields<'_>) -> Result<bool, ApiError> {
+///
+/// # Errors
+/// 400 when either is of another type.
+pub fn include_usage(fields: &mut Fields<'_>) -> Result<bool, ApiError> {
     match fields.take("stream_options")? {
         None => Ok(false),
         Some(Value::Object(options)) => flag(&options, "include_usage"),

@@ -33,6 +33,15 @@ pub const COUNT_PATH: &str = "/node/v1/count";
 /// On the node, through the tunnel: `POST`, empty body: this gateway replica is about to stop. The node opens another tunnel and keeps this one for the answers that run. 202.
 pub const MOVE_PATH: &str = "/node/v1/move";
 
+/// On the gateway: an enrolled node says at which URL it can be dialled. See [`Advertisement`].
+pub const DIRECT_PATH: &str = "/node/v1/direct";
+/// With `GET` [`OFFER_PATH`] at a node's URL: a text that the node has to sign.
+pub const CHALLENGE_HEADER: &str = "x-commonwatt-challenge";
+/// The answer to it: a [`Proof`] as compact JWS (EdDSA) with the node's own key.
+pub const PROOF_HEADER: &str = "x-commonwatt-proof";
+/// The audience of a [`Proof`].
+pub const PROOF_AUDIENCE: &str = "commonwatt-direct";
+
 /// The limit of an answer after the gateway has asked for another one. Calls overtake each other: whatever their order, the
 /// highest counts, and nothing counts after the end.
 #[must_use]
@@ -92,6 +101,26 @@ pub struct Greeting {
     pub jti: Uuid,
 }
 
+/// `POST` [`DIRECT_PATH`], with a [`Greeting`] as bearer token: where the gateway dials the node from now on, beside the
+/// tunnel that it may have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Advertisement {
+    /// Such as `https://node.example:8443`; null takes it back. The gateway dials it before it answers.
+    pub url: Option<String>,
+}
+
+/// A node's word that it is the one at the other end: nobody can have another's URL dialled in its own name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// The node.
+    pub sub: Uuid,
+    /// Always [`PROOF_AUDIENCE`].
+    pub aud: String,
+    /// The challenge.
+    pub nonce: String,
+}
+
 /// What a node sells.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Offer {
@@ -127,6 +156,9 @@ pub struct OfferedModel {
     /// It goes on with answers that other nodes have begun, see [`continuation`](crate::continuation).
     #[serde(default)]
     pub continues: bool,
+    /// It can't know the tokens of its answers, only how many there are: another server computes them.
+    #[serde(default)]
+    pub unnamed_tokens: bool,
     /// It keeps what it has computed of a prompt, and is faster with the next one that begins alike.
     #[serde(default)]
     pub caches_prefixes: bool,
@@ -154,7 +186,7 @@ pub struct NodeStatus {
     pub running: u32,
     /// Requests that wait for a slot.
     pub waiting: u32,
-    /// Set once the node is on its way out: it ends what it has and takes nothing new.
+    /// Set when the node takes nothing new: it is on its way out, or what computes there is away.
     pub draining: bool,
 }
 

@@ -24,13 +24,14 @@ pub(crate) async fn offer(State(door): State<Doorway>) -> Response {
 pub(crate) async fn status(State(door): State<Doorway>) -> Response {
     let mut status = door.node.slots.status();
     status.mark_changed(); // the first event is how things are now
-    let events = futures_util::stream::unfold(Some(status), |status| async {
-        let mut status = status?;
+    let slots = door.node.slots.clone();
+    let events = futures_util::stream::unfold(Some((status, slots)), |known| async {
+        let (mut status, slots) = known?;
         status.changed().await.ok()?;
         let now = *status.borrow_and_update();
         // The last word of a node that leaves; the connection can't end before this stream does.
-        let gone = now.draining && now.running == 0 && now.waiting == 0;
-        Some((Ok::<_, Infallible>(sse::data(&now).ok()?), (!gone).then_some(status)))
+        let gone = slots.is_leaving() && now.running == 0 && now.waiting == 0;
+        Some((Ok::<_, Infallible>(sse::data(&now).ok()?), (!gone).then_some((status, slots))))
     });
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
 }

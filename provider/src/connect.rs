@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use openapi::node::Enrolled;
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::config::ServeConfig;
+use crate::direct::{self, Keeper};
 use crate::enrol;
 use crate::identity::Identity;
 use crate::node::Node;
@@ -28,10 +30,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// # Errors
 /// When the node's key can't be read or made.
 pub async fn stay_connected(config: ServeConfig, node: Arc<Node>, stop: CancellationToken) -> anyhow::Result<()> {
-    let identity = Identity::open(&config.model.data)?;
-    let dialler = Arc::new(Dialler { config, identity, node, stop: stop.clone() });
-    let addresses = &dialler.config.gateway;
+    let identity = Arc::new(Identity::open(&config.model.data)?);
     let tunnels = TaskTracker::new();
+    let (door, tasks) = (OnceCell::new(), tunnels.clone());
+    let dialler = Arc::new(Dialler { config, identity, node, door, tasks, stop: stop.clone() });
+    let addresses = &dialler.config.gateway;
     let mut pause = FIRST_PAUSE;
     // Each node begins somewhere else, so that the replicas get equally many.
     for gateway in addresses.iter().cycle().skip(usize::from(random_byte()) % addresses.len().max(1)) {
@@ -63,8 +66,11 @@ pub async fn stay_connected(config: ServeConfig, node: Arc<Node>, stop: Cancella
 /// What every tunnel needs.
 struct Dialler {
     config: ServeConfig,
-    identity: Identity,
+    identity: Arc<Identity>,
     node: Arc<Node>,
+    /// Set once gateways can dial this node.
+    door: OnceCell<()>,
+    tasks: TaskTracker,
     stop: CancellationToken,
 }
 
@@ -86,12 +92,37 @@ impl Dialler {
         };
         let tickets = TicketVerifier::new(enrolled.node, &enrolled.ticket_key)?;
         let router = router::tunnelled(Arc::clone(&self.node), tickets, elsewhere);
-        match tunnel::serve(gateway, &self.identity.greeting(enrolled.node)?, router, &self.stop).await {
+        let greeting = self.identity.greeting(enrolled.node)?;
+        let tunnel = tunnel::serve(gateway, &greeting, router, &self.stop);
+        let (served, ()) = tokio::join!(tunnel, self.be_dialled(gateway, &enrolled));
+        match served {
             Err(error) if error.is::<NotEnrolled>() => {
                 tracing::warn!(%gateway, "the gateway does not know this node any more: enrolling anew");
                 self.enrol(gateway).await.map(drop)
             }
             ended => ended,
+        }
+    }
+
+    /// Opens the door for gateways that dial, if the operator wants one, and tells this one of it, or that there is none.
+    /// A node that can't be dialled has its tunnel all the same.
+    async fn be_dialled(&self, gateway: &Url, enrolled: &Enrolled) {
+        let open = async {
+            let keeper = Keeper::new(Arc::clone(&self.identity), enrolled)?;
+            let router =
+                router::tunnelled(Arc::clone(&self.node), Keeper::tickets(enrolled)?, CancellationToken::new());
+            direct::open(&self.config.direct, keeper, router, (self.stop.clone(), self.tasks.clone())).await
+        };
+        let url = self.config.direct.direct_url.as_ref();
+        let told = async {
+            self.door.get_or_try_init(|| open).await?;
+            direct::advertise(gateway, &self.identity.greeting(enrolled.node)?, url).await
+        };
+        match (told.await, url) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(url)) => tracing::info!(%gateway, %url, "the gateway dials this node"),
+            (Err(error), None) => tracing::debug!(%gateway, "{error:#}"),
+            (Err(error), Some(_)) => tracing::warn!(%gateway, "the gateway can't dial this node: {error:#}"),
         }
     }
 

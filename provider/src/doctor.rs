@@ -4,22 +4,26 @@ use std::fmt::Write as _;
 
 use openapi::energy::Tier;
 
-use crate::config::EnergyConfig;
+use crate::config::DoctorConfig;
 use crate::energy::grid::Site;
 use crate::energy::sensor::{Finding, Kind};
 use crate::energy::setup::{Surveyed, survey};
+use crate::upstream::Upstream;
 
 /// The report, for people to read.
 ///
 /// # Errors
-/// When what the operator says of the machine can't be.
-pub async fn report(config: &EnergyConfig) -> anyhow::Result<String> {
-    let surveyed = survey(config).await?;
+/// When what the operator says of the machine, or of his server, can't be.
+pub async fn report(config: &DoctorConfig) -> anyhow::Result<String> {
+    let surveyed = survey(&config.energy).await?;
     let mut text = String::new();
     // Writing to a text does not fail.
     let _ = machine(&mut text, &surveyed);
     let _ = sensors(&mut text, &surveyed);
     let _ = site(&mut text, &surveyed.site);
+    if config.upstream.upstream.is_some() {
+        let _ = writeln!(text, "upstream   {}", Upstream::describe(&config.upstream).await?);
+    }
     Ok(text)
 }
 

@@ -1,5 +1,7 @@
 //! Errors as the node answers them.
 
+use std::error::Error;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use openapi::error::{ApiError, ErrorBody};
@@ -24,6 +26,15 @@ impl IntoResponse for Failure {
         }
         response
     }
+}
+
+/// The innermost reason of a failed call. The outer ones name the URL, in which a password may be.
+pub fn cause_of(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    if error.source().is_some() { cause.to_string() } else { "no answer".to_owned() }
 }
 
 /// Describes the errors once for every operation.

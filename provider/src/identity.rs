@@ -38,6 +38,8 @@ impl Identity {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let document = Ed25519KeyPair::generate_pkcs8(&aws_lc_rs::rand::SystemRandom::new())
                     .map_err(|_| anyhow!("no randomness to make the node's key with"))?;
+                let made = std::fs::create_dir_all(folder);
+                made.with_context(|| format!("cannot make the folder {}", folder.display()))?;
                 write_private(&path, document.as_ref())?;
                 document.as_ref().to_vec()
             }

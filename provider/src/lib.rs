@@ -7,6 +7,9 @@
 //! takes a place in the queue of [`slots`]. With a slot in hand the [`engine`] computes token after token; each goes out
 //! as a piece of the answer, beside it a usage frame with the energy that the [`energy`] ledger attributes to it. When
 //! the client leaves, the answer is dropped, the engine stops at its next token, and the slot is free.
+//!
+//! Where the operator has a server of his own, that is the [`upstream`]: it gets the client's body in place of tokens, and
+//! what it answers is translated piece by piece. Tickets, slots, limits and energy are the same for both.
 
 pub mod config;
 
@@ -17,6 +20,8 @@ pub mod body;
 pub mod pull;
 
 pub mod engine;
+
+pub mod upstream;
 
 pub mod slots;
 
@@ -45,6 +50,8 @@ pub mod router;
 pub mod enrol;
 
 pub mod tunnel;
+
+pub mod direct;
 
 pub mod connect;
 

@@ -75,7 +75,12 @@ impl Limit {
 
     /// Waits until the answer may have no more than these tokens.
     pub async fn reached(&mut self, tokens: usize) {
-        if self.tokens.wait_for(|limit| *limit <= tokens).await.is_err() {
+        self.is(|limit| limit <= tokens).await;
+    }
+
+    /// Waits until the limit is such.
+    pub async fn is(&mut self, such: impl Fn(usize) -> bool) {
+        if self.tokens.wait_for(|limit| such(*limit)).await.is_err() {
             // Nobody is there who could move it.
             std::future::pending().await
         }

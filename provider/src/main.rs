@@ -42,7 +42,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         Command::Pull(config) => {
             let (model, peers) = (&config.model, Peers::of(&config.gateway, &config.model.data)?);
             let settings = PullSettings { peers, ..PullSettings::default() };
-            let entry = catalogue::find(&model.model)?;
+            let entry = catalogue::find(model.catalogued())?;
             let folder = pull::pull_with(entry, &model.source, &model.data, &settings).await?;
             print(&folder.display().to_string())
         }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use openapi::energy::{EnergyOffer, EnergyTerms};
+use openapi::error::ApiError;
 use openapi::manifest::ModelManifest;
 use openapi::model::Model;
-use openapi::node::{Offer, OfferedModel};
+use openapi::node::{Offer, OfferedModel, Ticket};
 use openapi::price::Price;
 use openapi::region::Region;
 use tokio_util::task::TaskTracker;
@@ -17,6 +18,7 @@ use crate::engine::Engine;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::slots::Slots;
+use crate::upstream::Upstream;
 
 /// What the operator says of the machine's place, and of what is sent to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,9 +35,29 @@ pub struct Said {
     pub tokens_per_second: Option<u32>,
 }
 
+/// What computes.
+#[derive(Clone)]
+pub enum Backend {
+    /// The engine in this program.
+    Engine(Arc<Engine>),
+    /// The operator's own server.
+    Upstream(Arc<Upstream>),
+}
+
+impl Backend {
+    /// The most tokens that prompt and answer may have together.
+    pub fn context_length(&self) -> u32 {
+        let length = match self {
+            Self::Engine(engine) => engine.context_length(),
+            Self::Upstream(upstream) => upstream.context_length(),
+        };
+        u32::try_from(length).unwrap_or(u32::MAX)
+    }
+}
+
 /// Everything that a request needs on this node.
 pub struct Node {
-    pub engine: Engine,
+    pub backend: Backend,
     pub manifest: ModelManifest,
     pub model_id: String,
     pub slots: Slots,
@@ -62,16 +84,20 @@ pub struct Node {
 impl Node {
     /// Puts a node together, from its model and the files of it among others.
     pub fn new(
-        engine: Engine,
+        backend: Backend,
         (manifest, blobs): (ModelManifest, Blobs),
         slots: Slots,
         Metered { ledger, metrics, offer, terms }: Metered,
         Said { price, place, tokens_per_second }: Said,
     ) -> Arc<Self> {
         let model_id = manifest.id();
-        let fingerprint = fingerprint(&model_id);
+        let fingerprint = match &backend {
+            Backend::Engine(_) => fingerprint(&model_id),
+            // Nobody knows what its text depends on.
+            Backend::Upstream(_) => "upstream".to_owned(),
+        };
         Arc::new(Self {
-            engine,
+            backend,
             manifest,
             model_id,
             slots,
@@ -92,26 +118,27 @@ impl Node {
 
     /// The model as OpenAI lists it.
     pub fn model(&self) -> Model {
-        let context = u32::try_from(self.engine.context_length()).unwrap_or(u32::MAX);
         Model::new(
             self.manifest.name.clone(),
             self.started,
             self.manifest.authors.join(", "),
             self.model_id.clone(),
-            context,
+            self.backend.context_length(),
         )
     }
 
     /// What the node sells.
     pub fn offer(&self) -> Offer {
+        let knows_its_tokens = matches!(self.backend, Backend::Engine(_));
         Offer {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             models: vec![OfferedModel {
                 manifest: self.manifest.clone(),
-                context_length: u32::try_from(self.engine.context_length()).unwrap_or(u32::MAX),
+                context_length: self.backend.context_length(),
                 price: self.price,
-                fingerprint: Some(self.fingerprint.clone()),
-                continues: true,
+                fingerprint: knows_its_tokens.then(|| self.fingerprint.clone()),
+                continues: knows_its_tokens,
+                unnamed_tokens: !knows_its_tokens,
                 tokens_per_second: self.tokens_per_second,
                 ..OfferedModel::default()
             }],
@@ -123,9 +150,18 @@ impl Node {
         }
     }
 
-    /// True when `name` means this node's model, by its alias or by its content address.
-    pub fn serves(&self, name: &str) -> bool {
-        name == self.manifest.name || name == self.model_id
+    /// Refuses a request, or its ticket, that is for another model than this node's.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn check_model(&self, model: &str, ticket: Option<&Ticket>) -> Result<(), ApiError> {
+        // By its alias or by its content address.
+        let serves = |name: &str| name == self.manifest.name || name == self.model_id;
+        if serves(model) && ticket.is_none_or(|ticket| serves(&ticket.model)) {
+            Ok(())
+        } else {
+            Err(ApiError::model_not_found(model))
+        }
     }
 }
 

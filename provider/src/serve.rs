@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use axum::serve::ListenerExt;
 use openapi::manifest::{ManifestFile, ModelManifest};
 use tokio::net::TcpListener;
@@ -12,16 +12,22 @@ use tokio_util::sync::CancellationToken;
 use crate::blobs::Blobs;
 use crate::config::ServeConfig;
 use crate::connect;
+use crate::energy::pools::EnginePlace;
 use crate::energy::setup::{self, Outside};
 use crate::engine::Engine;
 use crate::identity::Identity;
 use crate::measure;
 use crate::metrics;
-use crate::node::{Node, Said};
+use crate::node::{Backend, Node, Said};
 use crate::pull::catalogue::{self, CatalogueEntry};
 use crate::pull::{self, Peers, PullSettings};
 use crate::router;
 use crate::slots::Slots;
+use crate::upstream::Upstream;
+use crate::upstream::config::EngineChoice;
+
+/// What servers take at once without their operator having thought about it.
+const UPSTREAM_SLOTS: u32 = 8;
 
 /// Serves until `stop` is given and running answers are complete.
 ///
@@ -71,11 +77,43 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     }
 }
 
-/// Fetches and loads the model and puts the node together.
+/// Gets what computes ready and puts the node together.
 async fn start(config: &ServeConfig, stop: &CancellationToken) -> anyhow::Result<Arc<Node>> {
     // What the operator says is checked before the model is fetched.
     let surveyed = setup::survey(&config.energy).await?;
-    let entry = catalogue::find(&config.model.model)?;
+    let ready = match config.engine {
+        EngineChoice::Mistralrs => load(config).await?,
+        EngineChoice::Openai => join(config).await?,
+    };
+    let folder = config.model.data.join("energy");
+    let identity = (!config.gateway.is_empty()).then(|| Identity::open(&config.model.data)).transpose()?;
+    let reports = identity.map(|identity| (folder.as_path(), Arc::new(identity)));
+    let outside = Outside { reports, collector: config.metrics_collector.as_deref() };
+    let metered = setup::start(&config.energy, surveyed, (&ready.manifest, ready.place), outside, stop)?;
+    let slots = Slots::new(ready.slots, config.queue);
+    if let Backend::Upstream(upstream) = &ready.backend {
+        tokio::spawn(Arc::clone(upstream).watch(slots.clone(), stop.clone()));
+    }
+    let said = Said { price: config.price, place: config.place(), tokens_per_second: ready.tokens_per_second };
+    Ok(Node::new(ready.backend, (ready.manifest, ready.blobs), slots, metered, said))
+}
+
+/// What computes, and what there is to say of it.
+struct Ready {
+    backend: Backend,
+    manifest: ModelManifest,
+    blobs: Blobs,
+    slots: u32,
+    tokens_per_second: Option<u32>,
+    place: EnginePlace,
+}
+
+/// Fetches a model and loads it.
+async fn load(config: &ServeConfig) -> anyhow::Result<Ready> {
+    if config.upstream.upstream.is_some() {
+        bail!("--upstream is for a server of yours: say --engine openai with it");
+    }
+    let entry = catalogue::find(config.model.catalogued())?;
     let peers = Peers::of(&config.gateway, &config.model.data)?;
     let settings = PullSettings { peers, ..PullSettings::default() };
     let folder = pull::pull_with(entry, &config.model.source, &config.model.data, &settings).await?;
@@ -89,17 +127,34 @@ async fn start(config: &ServeConfig, stop: &CancellationToken) -> anyhow::Result
         None => Some(measure::measured(&engine, &manifest.id(), &config.model.data).await?),
     };
     let slots = config.slots.or(measured.map(|measured| measured.slots)).unwrap_or(1);
-    let folder = config.model.data.join("energy");
-    let identity = (!config.gateway.is_empty()).then(|| Identity::open(&config.model.data)).transpose()?;
-    let reports = identity.map(|identity| (folder.as_path(), Arc::new(identity)));
-    let outside = Outside { reports, collector: config.metrics_collector.as_deref() };
-    let metered = setup::start(&config.energy, surveyed, &manifest, outside, stop)?;
-    let said = Said {
-        price: config.price,
-        place: config.place(),
-        tokens_per_second: measured.map(|measured| measured.tokens_per_second),
+    let tokens_per_second = measured.map(|measured| measured.tokens_per_second);
+    let backend = Backend::Engine(Arc::new(engine));
+    Ok(Ready { backend, manifest, blobs, slots, tokens_per_second, place: EnginePlace::Here })
+}
+
+/// Asks the operator's own server for its model.
+async fn join(config: &ServeConfig) -> anyhow::Result<Ready> {
+    let (public, own) = (config.model.model.as_deref(), config.upstream_model.upstream_model.as_deref());
+    let (Some(name), Some(own)) = (public.or(own), own.or(public)) else {
+        bail!("say which of the server's models is meant, with --model or --upstream-model");
     };
-    Ok(Node::new(engine, (manifest, blobs), Slots::new(slots, config.queue), metered, said))
+    let upstream = Upstream::connect(&config.upstream, own, config.context).await?;
+    let context = upstream.context_length();
+    tracing::info!(upstream = upstream.address(), model = own, context, "the server has the model");
+    let manifest = ModelManifest {
+        name: name.to_owned(),
+        // Nobody has seen them: such a model is known by its name alone.
+        files: Vec::new(),
+        quantisation: config.upstream_model.quantisation.clone(),
+        licence: config.upstream_model.licence.clone(),
+        authors: Vec::new(),
+    };
+    let blobs = Blobs::new(&manifest, &config.model.data);
+    let is_here = upstream.is_here() || config.upstream_model.upstream_here;
+    let place = if is_here { EnginePlace::Beside } else { EnginePlace::Elsewhere };
+    let slots = config.slots.unwrap_or(UPSTREAM_SLOTS);
+    let backend = Backend::Upstream(Arc::new(upstream));
+    Ok(Ready { backend, manifest, blobs, slots, tokens_per_second: None, place })
 }
 
 fn manifest(entry: &CatalogueEntry) -> ModelManifest {

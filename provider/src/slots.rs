@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use openapi::node::NodeStatus;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 /// The node's places, first come, first served.
 #[derive(Clone)]
 pub struct Slots {
     free: Arc<Semaphore>,
     status: watch::Sender<NodeStatus>,
+    /// Given when the node is on its way out.
+    leaving: CancellationToken,
     slots: u32,
     queue: u32,
 }
@@ -23,13 +26,13 @@ impl Slots {
     /// `slots` requests at once, `queue` more waiting.
     pub fn new(slots: u32, queue: u32) -> Self {
         let (status, _) = watch::channel(NodeStatus::default());
-        Self { free: Arc::new(Semaphore::new(slots as usize)), status, slots, queue }
+        Self { free: Arc::new(Semaphore::new(slots as usize)), status, leaving: CancellationToken::new(), slots, queue }
     }
 
     /// Takes a place in the queue.
     ///
     /// # Errors
-    /// When the queue is full or the node is on its way out.
+    /// When the queue is full, the node is on its way out, or what computes is away.
     pub fn enter(&self) -> Result<Place, QueueFull> {
         let entered = self.status.send_if_modified(|status| {
             let room = status.running + status.waiting < self.slots + self.queue && !status.draining;
@@ -41,7 +44,27 @@ impl Slots {
 
     /// Takes nothing new from now on.
     pub fn drain(&self) {
+        self.leaving.cancel();
         self.status.send_modify(|status| status.draining = true);
+    }
+
+    /// Takes nothing new while what computes is away.
+    pub fn set_away(&self, away: bool) {
+        self.status.send_if_modified(|status| {
+            // Asked for in here: who leaves at the same moment says so afterwards.
+            let draining = away || self.leaving.is_cancelled();
+            std::mem::replace(&mut status.draining, draining) != draining
+        });
+    }
+
+    /// True once the node is on its way out.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.is_cancelled()
+    }
+
+    /// True while what computes is away.
+    pub fn is_away(&self) -> bool {
+        self.status.borrow().draining && !self.is_leaving()
     }
 
     /// What runs and waits, now and at every change.
@@ -113,6 +136,22 @@ mod tests {
         slots.drain();
         assert_eq!(slots.enter().err(), Some(QueueFull));
         assert_eq!(*status.borrow(), NodeStatus { running: 0, waiting: 0, draining: true });
+    }
+
+    #[test]
+    fn what_is_away_comes_back_and_who_leaves_does_not() {
+        let slots = Slots::new(1, 1);
+        let mut status = slots.status();
+        slots.set_away(false);
+        assert!(!status.has_changed().unwrap() && !slots.is_away());
+        slots.set_away(true);
+        assert!(status.borrow_and_update().draining && slots.is_away() && !slots.is_leaving());
+        assert_eq!(slots.enter().err(), Some(QueueFull));
+        slots.set_away(false);
+        assert!(!status.borrow_and_update().draining && slots.enter().is_ok());
+        slots.drain();
+        slots.set_away(false);
+        assert!(status.borrow_and_update().draining && slots.is_leaving() && !slots.is_away());
     }
 
     #[tokio::test]

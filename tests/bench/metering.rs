@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use openapi::manifest::ModelManifest;
 use provider::energy::StepKind;
+use provider::energy::pools::EnginePlace;
 use provider::energy::setup::{self, Outside};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -41,7 +42,8 @@ pub(crate) async fn measure(arguments: &Arguments) -> Metering {
         authors: Vec::new(),
     };
     let outside = Outside { reports: None, collector: None };
-    let metered = setup::start(&config, surveyed, &manifest, outside, &CancellationToken::new()).expect("metering");
+    let metered = setup::start(&config, surveyed, (&manifest, EnginePlace::Here), outside, &CancellationToken::new())
+        .expect("metering");
 
     let before = processor_time();
     tokio::time::sleep(Duration::from_secs(arguments.metering_seconds)).await;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says what it skips")]
 #![expect(clippy::disallowed_methods, reason = "what a test asks the database is asked nowhere else")]
 
+mod attached;
 mod bad_input;
 mod chat;
 mod continuing;

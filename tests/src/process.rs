@@ -100,7 +100,7 @@ pub(crate) fn binary(name: &str) -> PathBuf {
 
 /// A port that nobody listens on. It lies below those that the system gives to outgoing connections, so that it is still
 /// free when a program that was killed is started again.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const FIRST: u32 = 12_000;
     const COUNT: u32 = 20_000;
     static TURN: AtomicU32 = AtomicU32::new(0);

@@ -31,6 +31,8 @@ pub struct NodeSummary {
     name: String,
     /// Connected to the gateway, whichever replica answers.
     connected: bool,
+    /// How the replica that answers reaches it, the best way first: `tunnel`, `attached`, `direct`, `replica`.
+    ways: Vec<&'static str>,
     /// How it is now; null while it is not connected.
     status: Option<NodeStatus>,
     /// What it offered last; null before it first connected.
@@ -73,6 +75,7 @@ pub async fn list(app: App, user: User) -> Result<Json<NodeList>, Problem> {
             id,
             name,
             connected: live.is_some(),
+            ways: live.as_ref().map(|node| node.reached_by()).unwrap_or_default(),
             status: live.map(|node| node.status()),
             offer: offer.map(|SqlJson(offer)| offer),
             created_at,

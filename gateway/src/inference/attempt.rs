@@ -91,6 +91,10 @@ impl Attempt {
     fn judge(&self, app: &App, said: &Said, outcome: Outcome) {
         let node = self.lease.node();
         let Some(used) = &self.used else { return app.court.came_to_nothing(node.id, self.request, self.number) };
+        // What an attached server takes is the gateway's own estimate.
+        if !self.model.names_tokens {
+            return app.court.came_to_nothing(node.id, self.request, self.number);
+        }
         if outcome == Outcome::Completed && used.energy.settled {
             let delivered = said.delivered();
             let tried = Tried {

@@ -12,16 +12,22 @@ const TOKENS_WITHOUT_TEXT: u64 = 32;
 pub(super) struct Count {
     /// Token ids that the node has named.
     named: u64,
+    /// It names none, so that only claim and text count.
+    unnamed: bool,
     /// Bytes of text in the pieces.
     text_bytes: u64,
+    /// Bytes of what else is made of tokens: calls of tools, thoughts, refusals.
+    other_bytes: u64,
     /// The node's own word, which is higher if it lies.
     claimed_prompt: u64,
     claimed: u64,
 }
 
 impl Count {
-    pub(super) fn frame(&mut self, frame: &UsageFrame) {
+    /// The node says what it has used; `names_tokens` says whether nodes of its kind name their tokens.
+    pub(super) fn frame(&mut self, frame: &UsageFrame, names_tokens: bool) {
         self.named += frame.token_ids.len() as u64;
+        self.unnamed = !names_tokens;
         (self.claimed_prompt, self.claimed) = (frame.prompt_tokens, frame.completion_tokens);
     }
 
@@ -29,6 +35,7 @@ impl Count {
     pub(super) fn piece(&mut self, data: &str) -> bool {
         let piece = read(data);
         self.text_bytes += piece.text_bytes;
+        self.other_bytes += piece.other_bytes;
         piece.finishes
     }
 
@@ -39,7 +46,11 @@ impl Count {
 
     /// Tokens of the answer that are paid for: the smallest of what was claimed, named and seen.
     pub(super) fn completion(&self) -> u64 {
-        self.claimed.min(self.named).min(self.text_bytes + TOKENS_WITHOUT_TEXT)
+        self.claimed_and_named().min(self.text_bytes + self.other_bytes + TOKENS_WITHOUT_TEXT)
+    }
+
+    fn claimed_and_named(&self) -> u64 {
+        if self.unnamed { self.claimed } else { self.claimed.min(self.named) }
     }
 
     /// Tokens of the answer that the node claims.
@@ -55,7 +66,7 @@ impl Count {
     /// Claimed beyond what was counted, once the answer is complete.
     pub(super) fn overclaimed(&self, most_prompt: u64, complete: bool) -> u64 {
         // An answer that broke off may lack its last pieces, not its last names.
-        let completion = if complete { self.completion() } else { self.claimed.min(self.named) };
+        let completion = if complete { self.completion() } else { self.claimed_and_named() };
         (self.claimed - completion) + (self.claimed_prompt - self.prompt(most_prompt))
     }
 }
@@ -64,6 +75,7 @@ impl Count {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Read {
     text_bytes: u64,
+    other_bytes: u64,
     finishes: bool,
 }
 
@@ -84,12 +96,41 @@ fn read(data: &str) -> Read {
     #[derive(Deserialize)]
     struct Content {
         content: Option<String>,
+        refusal: Option<String>,
+        /// Not OpenAI's: vLLM's, llama.cpp's and DeepSeek's name for the thoughts before an answer, and vLLM's newer one.
+        reasoning_content: Option<String>,
+        reasoning: Option<String>,
+        #[serde(default)]
+        tool_calls: Option<Vec<ToolCall>>,
+    }
+    #[derive(Deserialize)]
+    struct ToolCall {
+        function: Option<Function>,
+    }
+    #[derive(Deserialize)]
+    struct Function {
+        name: Option<String>,
+        arguments: Option<String>,
+    }
+    impl Content {
+        /// Beside the text.
+        fn other_bytes(&self) -> u64 {
+            let functions = self.tool_calls.iter().flatten().filter_map(|call| call.function.as_ref());
+            let calls = functions.flat_map(|function| [&function.name, &function.arguments]);
+            // Servers that give both names of the thoughts give the same thoughts.
+            let thoughts = self.reasoning_content.as_ref().or(self.reasoning.as_ref());
+            let texts = self.refusal.iter().chain(thoughts).chain(calls.flatten());
+            texts.map(|text| text.len() as u64).sum()
+        }
     }
     let piece: Piece = serde_json::from_str(data).unwrap_or(Piece { choices: Vec::new() });
     piece.choices.into_iter().fold(Read::default(), |read, choice| {
-        let content = choice.delta.or(choice.message).and_then(|content| content.content);
+        let message = choice.delta.or(choice.message);
+        let other_bytes = message.as_ref().map_or(0, Content::other_bytes);
+        let text = message.and_then(|message| message.content).or(choice.text);
         Read {
-            text_bytes: read.text_bytes + content.or(choice.text).map_or(0, |text| text.len() as u64),
+            text_bytes: read.text_bytes + text.map_or(0, |text| text.len() as u64),
+            other_bytes: read.other_bytes + other_bytes,
             finishes: read.finishes || choice.finish_reason.is_some(),
         }
     })
@@ -115,7 +156,7 @@ mod tests {
 
     fn counted(frame: &UsageFrame, pieces: &[&str]) -> Count {
         let mut count = Count::default();
-        count.frame(frame);
+        count.frame(frame, true);
         for piece in pieces {
             count.piece(piece);
         }
@@ -129,14 +170,19 @@ mod tests {
             (r#"{"choices":[{"message":{"role":"assistant","content":"ab"}}]}"#, 2),
             (r#"{"choices":[{"text":"abc","finish_reason":null}]}"#, 3),
             (r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#, 0),
+            (r#"{"choices":[{"delta":{"content":null,"refusal":"no","reasoning_content":"why"}}]}"#, 5),
+            (r#"{"choices":[{"delta":{"reasoning":"why","reasoning_content":"why"}}]}"#, 3),
+            (r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"name":"f","arguments":"{}"}},{}]}}]}"#, 3),
+            (r#"{"choices":[{"delta":{"tool_calls":null,"content":"a"}}]}"#, 1),
             (r#"{"choices":[{"delta":{}}]}"#, 0),
             (r#"{"choices":[],"usage":{}}"#, 0),
             ("[DONE]", 0),
         ] {
-            assert_eq!(read(data), Read { text_bytes, finishes: false }, "{data}");
+            let read = read(data);
+            assert_eq!((read.text_bytes + read.other_bytes, read.finishes), (text_bytes, false), "{data}");
         }
         let last = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
-        assert_eq!(read(last), Read { text_bytes: 0, finishes: true });
+        assert_eq!(read(last), Read { finishes: true, ..Read::default() });
     }
 
     #[test]
@@ -156,5 +202,15 @@ mod tests {
         assert_eq!(names_without_text.overclaimed(100, false), 0, "who knows what was still to come");
         let prompt = counted(&frame(900, 2, 2), &[text]);
         assert_eq!((prompt.prompt(100), prompt.overclaimed(100, true)), (100, 800));
+    }
+
+    #[test]
+    fn where_nobody_names_tokens_claim_and_text_count() {
+        let mut count = Count::default();
+        count.frame(&frame(9, 500, 0), false);
+        count.piece(r#"{"choices":[{"delta":{"content":"hi"}}]}"#);
+        assert_eq!((count.completion(), count.overclaimed(100, true), count.overclaimed(100, false)), (34, 466, 0));
+        count.frame(&frame(9, 20, 0), false);
+        assert_eq!((count.completion(), count.overclaimed(100, true)), (20, 0));
     }
 }

@@ -43,8 +43,10 @@ pub struct Estimate {
     price_version: i64,
     /// Nanocredits per token.
     price: Price,
-    /// Exact: counted by the node with the model's own template.
+    /// As the node counts them with the model's own template.
     prompt_tokens: u64,
+    /// False when no node could count them: then they are the most that the body can hold.
+    exact: bool,
     /// What was asked for, or what fits the model's context.
     max_completion_tokens: u64,
     /// The most that it can cost.
@@ -117,9 +119,17 @@ pub async fn estimate(app: &App, caller: &Caller, id: Uuid, body: Bytes) -> Resu
     let model = request.model();
     let priced = |node: &crate::nodes::Node| price(app, node, model, at);
     app.nodes.await_one(model).await;
-    let lease = app.nodes.lease(model, |node| priced(node).is_some()).map_err(|_| no_node(model))?;
+    let counts = |node: &crate::nodes::Node| node.model_named(model).is_some_and(|model| model.continues);
+    let lease = app
+        .nodes
+        .lease(model, |node| priced(node).is_some() && counts(node))
+        .or_else(|_| app.nodes.lease(model, |node| priced(node).is_some()))
+        .map_err(|_| no_node(model))?;
     let price = priced(&lease.node()).ok_or_else(|| no_node(model))?;
-    let count = count(app, &lease, id, &request).await?;
+    let count = match counts(&lease.node()) {
+        true => count(app, &lease, id, &request).await?,
+        false => bound(app, &request),
+    };
     Ok(put_together(app, &lease, &request, (price, count)))
 }
 
@@ -144,6 +154,7 @@ fn put_together(app: &App, lease: &Lease, request: &Request, (price, count): (Pr
         price_version: price.version,
         price: price.price,
         prompt_tokens: count.prompt_tokens,
+        exact: lease.node().model_named(request.model()).is_some_and(|model| model.continues),
         max_completion_tokens: count.max_completion_tokens,
         worst_case: cost(count.max_completion_tokens).into(),
         held: held(app, request).into(),
@@ -165,6 +176,12 @@ fn wait(node: &Arc<crate::nodes::Node>, typical: Option<Typical>) -> u64 {
     typical.map_or(0, |typical| (typical.duration.get().saturating_mul(rounds)).div_ceil(1_000_000))
 }
 
+/// The most that it can be, where nobody can count it.
+fn bound(app: &App, request: &Request) -> PromptCount {
+    let terms = Terms::of(request, context_length(app, request), OffsetDateTime::now_utc());
+    PromptCount { prompt_tokens: terms.prompt, max_completion_tokens: terms.most }
+}
+
 /// Has the node count the prompt.
 async fn count(app: &App, lease: &Lease, id: Uuid, request: &Request) -> Result<PromptCount, ApiError> {
     let node = lease.node();
@@ -181,6 +198,7 @@ async fn count(app: &App, lease: &Lease, id: Uuid, request: &Request) -> Result<
     let ask = HttpRequest::post(COUNT_PATH)
         .header(CONTENT_TYPE, "application/json")
         .header(TICKET_HEADER, ticket)
+        .extension(call)
         .body(Full::new(request.body.clone()))
         .map_err(|_| ApiError::internal())?;
     let answer = tokio::time::timeout(WITHIN, async {

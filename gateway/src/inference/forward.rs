@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Request as HttpRequest, Response, StatusCode};
 use openapi::continuation::{CONTINUE_PATH, Continuation};
@@ -22,7 +21,7 @@ use super::record::Outcome;
 use super::request::Request;
 use super::said::Said;
 use crate::app::App;
-use crate::nodes::{Found, StallWatch};
+use crate::nodes::{Found, NodeBody, StallWatch};
 
 /// A node acknowledges a request at once, even when it must wait for a slot.
 const HEADERS_WITHIN: Duration = Duration::from_secs(15);
@@ -78,6 +77,7 @@ async fn try_node(app: &App, meter: &mut Meter, found: Found, request: &Request)
     let call = HttpRequest::post(path)
         .header(CONTENT_TYPE, "application/json")
         .header(TICKET_HEADER, ticket)
+        .extension(call)
         .body(Full::new(body))
         .map_err(|error| Fault::Node(error.to_string()))?;
     let response = tokio::time::timeout(HEADERS_WITHIN, node.call(call)).await;
@@ -98,7 +98,10 @@ async fn try_node(app: &App, meter: &mut Meter, found: Found, request: &Request)
         watch: StallWatch::new(node.typical_gap(), app.node_silence, Instant::now()),
         tokens: 0,
     };
-    let first = events.next_of_answer(meter).await.map_err(Fault::Node)?;
+    let first = events.next_of_answer(meter).await.map_err(|broken| match broken {
+        Broken::Request(error) if meter.said().model().is_none() => Fault::Client(error),
+        broken => Fault::Node(broken.to_string()),
+    })?;
     let first = first.ok_or_else(|| Fault::Node("it ended without an answer".to_owned()))?;
     // All that is missing may be the end mark.
     if !meter.said().so_far().finished {
@@ -139,7 +142,7 @@ fn check_model(first: &Event, model: &str) -> Result<(), String> {
 }
 
 /// Reads a node's error. Only a verdict on the request itself is passed on to the client.
-async fn refusal(response: Response<Incoming>) -> Fault {
+async fn refusal(response: Response<NodeBody>) -> Fault {
     let status = response.status();
     let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let body = Limited::new(response.into_body(), LONGEST_ERROR).collect().await;
@@ -158,9 +161,38 @@ async fn refusal(response: Response<Incoming>) -> Fault {
     }
 }
 
+/// Why an answer did not go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// The node is dead, silent or lying; the reason is for the log.
+    #[error("{0}")]
+    Node(String),
+    /// The node finds the request wrong.
+    #[error("it refused the request")]
+    Request(ApiError),
+}
+
+impl From<String> for Broken {
+    fn from(reason: String) -> Self {
+        Self::Node(reason)
+    }
+}
+
+impl Broken {
+    /// What a node says when it ends an answer with an error event.
+    fn said(data: Option<&str>) -> Self {
+        match data.and_then(|data| serde_json::from_str::<ErrorBody>(data).ok()) {
+            Some(ErrorBody { error: detail }) if detail.kind == "invalid_request_error" => {
+                Self::Request(ApiError { status: 400, detail, retry_after: None })
+            }
+            _ => Self::Node("it failed while computing".to_owned()),
+        }
+    }
+}
+
 /// The events of an answer as they arrive.
 pub(super) struct Events {
-    body: Incoming,
+    body: NodeBody,
     scanner: Scanner,
     ready: VecDeque<Event>,
     watch: StallWatch,
@@ -170,7 +202,7 @@ pub(super) struct Events {
 
 impl Events {
     /// The next event for the client, comments left out; usage frames on the way go to the meter.
-    async fn next_of_answer(&mut self, meter: &mut Meter) -> Result<Option<Event>, String> {
+    async fn next_of_answer(&mut self, meter: &mut Meter) -> Result<Option<Event>, Broken> {
         loop {
             match self.next(meter).await? {
                 Some(event) if event.data().is_none() => {}
@@ -183,7 +215,7 @@ impl Events {
     ///
     /// # Errors
     /// What the node did wrong.
-    pub(super) async fn next(&mut self, meter: &mut Meter) -> Result<Option<Event>, String> {
+    pub(super) async fn next(&mut self, meter: &mut Meter) -> Result<Option<Event>, Broken> {
         loop {
             let event = match self.ready.pop_front() {
                 Some(event) => event,
@@ -202,7 +234,7 @@ impl Events {
                     meter.observe(frame)?;
                 }
                 None if event.raw == sse::comment(WAITING).as_bytes() => self.watch.waits(Instant::now()),
-                Some("error") => return Err("it failed while computing".to_owned()),
+                Some("error") => return Err(Broken::said(event.data())),
                 _ => return Ok(Some(event)),
             }
         }

@@ -175,12 +175,23 @@ impl Meter {
         frame.energy = frame.energy.held();
         let Some(running) = &mut self.running else { return Ok(()) };
         if frame.completion_tokens > self.limit.saturating_add(TOKENS_ON_THE_WAY) {
-            return Err(format!("it went on after its limit of {} tokens", self.limit));
+            if running.model.names_tokens {
+                return Err(format!("it went on after its limit of {} tokens", self.limit));
+            }
+            // A server whose pieces hold several tokens says only at its end how many they were.
+            frame.completion_tokens = self.reach(frame.completion_tokens);
         }
+        let Some(running) = &mut self.running else { return Ok(()) };
         self.said.frame(&frame, &running.model);
         running.used = Some(frame);
         self.top_up();
         Ok(())
+    }
+
+    /// Holds more until the answer may have so many tokens, or as near to them as can be held; says how many.
+    fn reach(&mut self, tokens: u64) -> u64 {
+        while self.limit < tokens && self.grow() {}
+        self.limit.min(tokens)
     }
 
     fn top_up(&mut self) {
@@ -189,14 +200,24 @@ impl Meter {
         if self.limit >= most || running.finish_reason().is_some() || running.claimed() + RUNS_LOW < self.limit {
             return;
         }
+        self.grow();
+    }
+
+    /// Holds more for the answer. False when nothing more can be had.
+    fn grow(&mut self) -> bool {
+        let Some(running) = &self.running else { return false };
+        let most = self.admission.terms.most;
+        if self.limit >= most {
+            return false;
+        }
         let microjoules = self.admission.app.typicals.microjoules_per_token(&self.admission.request.model);
         let steps = TOP_UPS.map(|step| step.min(most - self.limit));
         let amounts = steps.map(|more| Terms::more(more, &running.price.price, microjoules));
         let held = self.admission.hold.as_mut().map_or(Some(0), |hold| hold.top_up(&amounts));
-        if let Some(more) = held.and_then(|step| steps.get(step)) {
-            self.limit += more;
-            self.admission.entry.raise_limit(u32::try_from(self.limit).unwrap_or(u32::MAX));
-        }
+        let Some(more) = held.and_then(|step| steps.get(step)) else { return false };
+        self.limit += more;
+        self.admission.entry.raise_limit(u32::try_from(self.limit).unwrap_or(u32::MAX));
+        true
     }
 
     /// The client gets this event of the answer now: its tokens, and the prompt, are delivered.
@@ -355,12 +376,13 @@ impl Meter {
             self.close(&running, self.outcome);
             record.price_version = Some(running.price.version);
             record.authors.clone_from(&running.model.authors);
-            if let Some(used) = &running.used {
-                if self.outcome == Outcome::Completed && running.before == 0 {
-                    let took = running.started.elapsed().into();
-                    let app = &self.admission.app;
-                    app.typicals.learn(&record.request.model, used.completion_tokens, used.energy.microjoules, took);
-                }
+            if let Some(used) = &running.used
+                && self.outcome == Outcome::Completed
+                && running.before == 0
+            {
+                let took = running.started.elapsed().into();
+                let app = &self.admission.app;
+                app.typicals.learn(&record.request.model, used.completion_tokens, used.energy.microjoules, took);
             }
         }
         let delivered = self.said.delivered();

@@ -14,6 +14,8 @@ mod meter;
 
 pub mod record;
 
+mod profile;
+
 mod relay;
 
 mod request;

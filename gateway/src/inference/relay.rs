@@ -119,7 +119,7 @@ impl Relay {
                     event.data().into_iter().for_each(|data| self.meter.deliver(data));
                 }
                 Ok(None) => return self.failed(bytes, "it ended before the answer did").await,
-                Err(reason) => return self.failed(bytes, &reason).await,
+                Err(broken) => return self.failed(bytes, &broken.to_string()).await,
             }
             if !self.events.has_ready() {
                 return Some((Ok(bytes.into()), Some(self)));

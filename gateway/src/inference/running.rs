@@ -73,10 +73,11 @@ impl Running {
             Err(error) => return tracing::error!(%error, "a ticket could not be signed"),
         };
         self.tasks.spawn(async move {
-            let request = HttpRequest::post(LIMIT_PATH).header(TICKET_HEADER, ticket).body(Full::<Bytes>::default());
-            let Ok(request) = request else { return };
+            let id = call.request;
+            let request = HttpRequest::post(LIMIT_PATH).header(TICKET_HEADER, ticket).extension(call);
+            let Ok(request) = request.body(Full::<Bytes>::default()) else { return };
             if let Err(error) = node.call(request).await {
-                tracing::debug!(%error, request = %call.request, "a node could not be told a request's limit");
+                tracing::debug!(%error, request = %id, "a node could not be told a request's limit");
             }
         });
     }

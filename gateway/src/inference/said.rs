@@ -24,7 +24,7 @@ pub(super) struct Said {
 impl Said {
     /// A node says what it has used.
     pub(super) fn frame(&mut self, frame: &UsageFrame, model: &Arc<ServedModel>) {
-        self.count.frame(frame);
+        self.count.frame(frame, model.names_tokens);
         self.token_ids.extend_from_slice(&frame.token_ids);
         self.model.get_or_insert_with(|| Arc::clone(model));
     }
@@ -105,6 +105,7 @@ mod tests {
             caches_prefixes: false,
             quantisation: String::new(),
             parameters: None,
+            names_tokens: true,
         })
     }
 

@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use openapi::error::ApiError;
 use openapi::node::{ENROL_PATH, Enrolled, Enrolment, Offer};
-use sqlx::PgPool;
 use sqlx::types::Json as SqlJson;
+use sqlx::{PgConnection, PgPool};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -119,10 +119,13 @@ pub async fn token_is_good(database: &PgPool, secrets: &Secrets, token: &str) ->
 }
 
 /// The public key of a node that has not been removed.
-pub(super) async fn public_key(database: &PgPool, node: Uuid) -> Result<Option<Vec<u8>>, sqlx::Error> {
-    sqlx::query_scalar!("select public_key from nodes where id = $1 and removed_at is null", node)
-        .fetch_optional(database)
-        .await
+pub(in crate::nodes) async fn public_key(database: &PgPool, node: Uuid) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select public_key as "public_key!" from nodes where id = $1 and kind = 'node' and removed_at is null"#,
+        node
+    )
+    .fetch_optional(database)
+    .await
 }
 
 /// Keeps what a node has published when it connected.
@@ -147,6 +150,45 @@ pub async fn remove(database: &PgPool, account: Uuid, node: Uuid) -> Result<bool
         "update nodes set removed_at = coalesce(removed_at, now()) where id = $1 and account_id = $2",
         node,
         account
+    );
+    Ok(done.execute(database).await?.rows_affected() == 1)
+}
+
+/// Notes where a node can be dialled, or that it can't be any more.
+pub(super) async fn set_direct(database: &PgPool, node: Uuid, url: Option<&str>) -> Result<(), sqlx::Error> {
+    sqlx::query!("update nodes set direct_url = $2 where id = $1 and removed_at is null", node, url)
+        .execute(database)
+        .await
+        .map(drop)
+}
+
+/// Makes the node that an attached server is.
+pub(super) async fn attach(
+    database: &mut PgConnection,
+    (node, account): (Uuid, Uuid),
+    name: &str,
+    offer: &Offer,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into nodes (id, account_id, name, kind, offer) values ($1, $2, $3, 'attached', $4)",
+        node,
+        account,
+        name,
+        SqlJson(offer) as _
+    )
+    .execute(database)
+    .await
+    .map(drop)
+}
+
+/// Removes an attached server for good, and with it its key. False when there is none.
+///
+/// # Errors
+/// When the database fails.
+pub async fn detach(database: &PgPool, node: Uuid) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "update nodes set removed_at = now() where id = $1 and kind = 'attached' and removed_at is null",
+        node
     );
     Ok(done.execute(database).await?.rows_affected() == 1)
 }

@@ -5,7 +5,13 @@ pub mod blobs;
 
 pub mod affinity;
 
+pub mod attached;
+
 pub mod choose;
+
+pub(crate) mod dialled;
+
+pub mod direct;
 
 pub mod enrol;
 
@@ -50,6 +56,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use connection::{CallError, NodeBody};
 pub(crate) use health::{SILENCE, StallWatch};
 pub use lease::{Found, Lease, NoNode, occupied, off_duty};
 pub use node::{Call, Node, ServedModel};
@@ -57,7 +64,6 @@ use queue::{Bounds, Queue};
 use registry::Registry;
 pub use shelf::Shelf;
 use sqlx::PgPool;
-pub use way::CallError;
 use way::Way;
 
 const TRY_AGAIN_EVERY: Duration = Duration::from_millis(250);
@@ -72,6 +78,8 @@ pub struct Nodes {
     registry: Registry,
     /// Which node has computed which beginnings of prompts.
     pub memory: affinity::Memory,
+    /// The registry was read again.
+    registered: Notify,
     /// Requests that wait for a place.
     pub queue: Arc<Queue<Found>>,
     /// Models that any node has ever offered: for these, no node at the moment means "try again", not "no such model".
@@ -89,6 +97,7 @@ impl Default for Nodes {
             shelves: RwLock::default(),
             registry: Registry::default(),
             memory: affinity::Memory::default(),
+            registered: Notify::new(),
             queue: Queue::new(BOUNDS),
             known: RwLock::default(),
             joined: Notify::new(),
@@ -164,6 +173,7 @@ impl Nodes {
             }
         }
         self.registry.keep(only, read);
+        self.registered.notify_one();
         self.queue.serve();
         Ok(())
     }
@@ -250,10 +260,10 @@ impl Nodes {
         }
     }
 
-    /// Closes the tunnel of a node. A replica that has none learns from the one that has it.
+    /// Closes the ways to a node. A replica that uses the tunnel of another learns from that one.
     pub fn dismiss(&self, id: Uuid) {
-        if let Some(tunnel) = self.tunnel(id) {
-            tunnel.dismiss();
+        if let Some(node) = self.get(id) {
+            node.dismiss();
         }
     }
 

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use axum::body::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 use jsonwebtoken::{Algorithm, Header};
 use openapi::energy::EnergyTerms;
@@ -15,11 +14,12 @@ use openapi::node::{NodeStatus, Offer, Ticket};
 use openapi::price::Price;
 use uuid::Uuid;
 
+use super::connection::{CallError, NodeBody};
 use super::health::Health;
 use super::marginal::State;
 use super::registry::Registered;
 use super::skip::Skips;
-use super::way::{CallError, Way};
+use super::way::{Kind, Way};
 use super::{lock, unix_seconds};
 use crate::secrets::Secrets;
 
@@ -62,13 +62,15 @@ pub struct ServedModel {
     pub authors: Vec<String>,
     /// Nodes with the same one write the same text for the same seed.
     pub fingerprint: Option<String>,
-    /// It goes on with answers that other nodes have begun.
+    /// It goes on with answers that other nodes have begun, and names its tokens so that others can go on with its own.
     pub continues: bool,
     /// It keeps what it has computed of prompts.
     pub caches_prefixes: bool,
     pub quantisation: String,
     /// The parameters of a request that it supports; none: all.
     pub parameters: Option<Vec<String>>,
+    /// It names its tokens by their ids. An attached server doesn't: then only its claim and the text count.
+    pub names_tokens: bool,
 }
 
 /// One attempt, as its ticket says it.
@@ -135,7 +137,7 @@ impl Node {
     ///
     /// # Errors
     /// When no way leads to it, or the connection breaks.
-    pub async fn call(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, CallError> {
+    pub async fn call(&self, request: Request<Full<Bytes>>) -> Result<Response<NodeBody>, CallError> {
         let mut tried = Vec::new();
         while let Some(way) = self.best_but(&tried) {
             match way.send(self.id, request.clone()).await {
@@ -146,14 +148,27 @@ impl Node {
         Err(CallError::Unreached)
     }
 
-    /// What the node said last of its own state.
+    /// What the node said last of its own state. An attached server says nothing: then it is what this gateway has there.
     pub fn status(&self) -> NodeStatus {
-        self.best().status()
+        let way = self.best();
+        if way.kind() != Kind::Attached {
+            return way.status();
+        }
+        let running = self.in_flight().min(way.offer().slots);
+        NodeStatus { running, waiting: self.in_flight() - running, draining: false }
     }
 
     /// What it sells.
     pub fn offer(&self) -> Arc<Offer> {
         Arc::clone(self.best().offer())
+    }
+
+    /// How it can be reached, the best way first: `tunnel`, `attached`, `direct`, `replica`.
+    pub fn reached_by(&self) -> Vec<&'static str> {
+        let ways = self.ways.read().unwrap_or_else(PoisonError::into_inner);
+        let mut kinds: Vec<_> = ways.iter().filter(|way| way.is_open()).map(|way| way.kind()).collect();
+        kinds.sort_unstable();
+        kinds.into_iter().rev().map(|kind| kind.word()).collect()
     }
 
     /// Requests of this gateway that are on it.
@@ -184,13 +199,19 @@ impl Node {
         ways.iter().any(|way| !way.is_tunnel() && way.is_open())
     }
 
+    /// Closes every way that this replica can close.
+    pub(super) fn dismiss(&self) {
+        self.ways.read().unwrap_or_else(PoisonError::into_inner).iter().for_each(|way| way.dismiss());
+    }
+
     /// Takes another way in. A new tunnel replaces the old one, and a new connection is a new chance.
     pub(super) fn add(&self, way: Arc<Way>) {
         let mut ways = self.ways.write().unwrap_or_else(PoisonError::into_inner);
         let known = std::mem::replace(&mut ways.first, way);
         ways.rest.push(known);
-        if ways.first.is_tunnel() {
-            ways.rest.retain(|other| !other.is_tunnel());
+        let kind = ways.first.kind();
+        if kind != Kind::Replica {
+            ways.rest.retain(|other| other.kind() != kind);
         }
         lock(&self.health).rejoined(Instant::now());
     }

@@ -17,6 +17,17 @@ pub struct Registered {
     pub paused: bool,
     /// Times of maintenance, from and until.
     pub maintenance: Vec<(OffsetDateTime, OffsetDateTime)>,
+    /// Where the gateway dials it, if it does.
+    pub(super) dialled: Option<Dialled>,
+}
+
+/// A node that the gateway dials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Dialled {
+    /// A node of ours, at this URL.
+    Direct(String),
+    /// An attached server, as it was described at this time.
+    Attached(OffsetDateTime),
 }
 
 impl Registered {
@@ -33,6 +44,12 @@ pub(super) struct Registry(RwLock<HashMap<Uuid, Arc<Registered>>>);
 impl Registry {
     pub(super) fn of(&self, node: Uuid) -> Arc<Registered> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&node).cloned().unwrap_or_default()
+    }
+
+    /// The nodes that the gateway dials.
+    pub(super) fn dialled(&self) -> HashMap<Uuid, Dialled> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.iter().filter_map(|(id, node)| Some((*id, node.dialled.clone()?))).collect()
     }
 
     /// Keeps what was read. `only` is the node that was asked for; without it everything was.
@@ -54,7 +71,8 @@ impl Registry {
 /// When the database fails.
 pub(super) async fn read(database: &PgPool, only: Option<Uuid>) -> Result<HashMap<Uuid, Arc<Registered>>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"select n.id, n.name, n.account_id, n.paused_at is not null as "paused!",
+        r#"select n.id, n.name, n.account_id, n.paused_at is not null as "paused!", n.direct_url,
+               (select changed_at from attached_servers a where a.node_id = n.id) as attached_at,
                coalesce(array_agg(m.starts_at order by m.starts_at) filter (where m.id is not null), '{}') as "starts!",
                coalesce(array_agg(m.ends_at order by m.starts_at) filter (where m.id is not null), '{}') as "ends!"
            from nodes n left join node_maintenance m on m.node_id = n.id and m.ends_at > now()
@@ -66,7 +84,9 @@ pub(super) async fn read(database: &PgPool, only: Option<Uuid>) -> Result<HashMa
     .await?;
     let registered = rows.into_iter().map(|row| {
         let maintenance = row.starts.into_iter().zip(row.ends).collect();
-        let registered = Registered { name: row.name, operator: row.account_id, paused: row.paused, maintenance };
+        let dialled = row.direct_url.map(Dialled::Direct).or(row.attached_at.map(Dialled::Attached));
+        let (name, operator, paused) = (row.name, row.account_id, row.paused);
+        let registered = Registered { name, operator, paused, maintenance, dialled };
         (row.id, Arc::new(registered))
     });
     Ok(registered.collect())

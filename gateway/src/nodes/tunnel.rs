@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::BoxError;
 use axum::extract::Request;
 use axum::http::header::{AUTHORIZATION, CONNECTION, UPGRADE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -17,6 +18,7 @@ use openapi::node::{
     Greeting, MOVE_PATH, NodeStatus, OFFER_PATH, Offer, STATUS_PATH, TUNNEL_AUDIENCE, TUNNEL_PATH, TUNNEL_PROTOCOL,
 };
 use openapi::sse::Scanner;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -27,7 +29,7 @@ use crate::app::App;
 use crate::energy;
 use crate::error::Failure;
 
-const OFFER_WITHIN: Duration = Duration::from_secs(15);
+pub(super) const OFFER_WITHIN: Duration = Duration::from_secs(15);
 const MOVE_WITHIN: Duration = Duration::from_secs(5);
 const LONGEST_OFFER: usize = 1024 * 1024;
 const LONGEST_STATUS: usize = 4096;
@@ -56,7 +58,7 @@ pub async fn open(app: App, mut request: Request) -> Result<Response, Failure> {
 /// A node that has proven who it is.
 pub(super) struct Guest {
     pub(super) id: Uuid,
-    public_key: Vec<u8>,
+    pub(super) public_key: Vec<u8>,
 }
 
 /// The node that signed the greeting.
@@ -88,19 +90,17 @@ async fn hold(app: App, node: Guest, upgraded: OnUpgrade) {
     }
 }
 
-async fn serve(app: &App, Guest { id, public_key }: Guest, upgraded: Upgraded) -> anyhow::Result<()> {
+async fn serve(app: &App, node: Guest, upgraded: Upgraded) -> anyhow::Result<()> {
+    let id = node.id;
     let (sender, connection) = connection::open(upgraded, &app.tasks).await?;
     let dismissed = CancellationToken::new();
     let tunnel = Arc::new(Way::tunnel(welcome(app, id, sender.clone()).await?, sender, dismissed.clone()));
     app.nodes.add(id, Arc::clone(&tunnel));
     tracing::info!(node = %id, models = ?tunnel.models().iter().map(|model| &model.name).collect::<Vec<_>>(), "a node is connected");
     let told = tokio::select! {
-        told = follow_status(&app.nodes, id, &tunnel) => told,
-        ended = connection => ended?.map_err(anyhow::Error::from),
-        () = app.closing.cancelled() => Ok(()),
+        told = attend(app, &node, &tunnel, connection) => told,
         () = dismissed.cancelled() => Ok(()),
         () = send_away(&app.stop, id, &tunnel) => Ok(()),
-        () = energy::follow::follow(app, id, &tunnel, &public_key) => Ok(()),
     };
     app.nodes.remove(id, &tunnel);
     if let Err(error) = enrol::seen(&app.database, id).await {
@@ -109,17 +109,42 @@ async fn serve(app: &App, Guest { id, public_key }: Guest, upgraded: Upgraded) -
     told
 }
 
+/// Listens to what a node says of itself for as long as its connection lasts.
+pub(super) async fn attend(
+    app: &App,
+    node: &Guest,
+    way: &Way,
+    connection: JoinHandle<hyper::Result<()>>,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        told = follow_status(&app.nodes, node.id, way) => told,
+        ended = connection => ended?.map_err(anyhow::Error::from),
+        () = app.closing.cancelled() => Ok(()),
+        () = energy::follow::follow(app, node.id, way, &node.public_key) => Ok(()),
+    }
+}
+
 /// Asks what the node sells, and keeps it.
 async fn welcome(app: &App, id: Uuid, mut sender: Sender) -> anyhow::Result<Offer> {
     let ask = async {
         let response = sender.send_request(connection::get(OFFER_PATH)?).await?;
-        let body = Limited::new(response.into_body(), LONGEST_OFFER)
-            .collect()
-            .await
-            .map_err(|error| anyhow::anyhow!(error))?;
-        anyhow::Ok(serde_json::from_slice::<Offer>(&body.to_bytes())?)
+        read_offer(response.into_body()).await
     };
     let offer = tokio::time::timeout(OFFER_WITHIN, ask).await??;
+    keep(app, id, offer).await
+}
+
+pub(super) async fn read_offer<B>(body: B) -> anyhow::Result<Offer>
+where
+    B: hyper::body::Body,
+    B::Error: Into<BoxError>,
+{
+    let body = Limited::new(body, LONGEST_OFFER).collect().await.map_err(|error| anyhow::anyhow!(error))?;
+    Ok(serde_json::from_slice::<Offer>(&body.to_bytes())?)
+}
+
+/// Keeps what a node sells.
+pub(super) async fn keep(app: &App, id: Uuid, offer: Offer) -> anyhow::Result<Offer> {
     app.prices.welcome(&app.database, id, &offer).await?;
     enrol::keep_offer(&app.database, id, &offer).await?;
     app.nodes.register(&app.database, Some(id)).await?;

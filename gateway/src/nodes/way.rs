@@ -1,18 +1,18 @@
-//! One way to a node: the tunnel that it opened to this replica, or the other replica to which it opened one.
+//! One way to a node: the tunnel that it opened to this replica, its URL that this replica has dialled, the other replica
+//! to which it opened a tunnel, or, where the node is an attached server, that server's URL.
 
 use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use openapi::node::{NodeStatus, Offer};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::connection::Sender;
+use super::connection::{CallError, Connection, NodeBody, Sender};
 use super::{ServedModel, lock, unix_seconds};
-use crate::replicas::remote::Remote;
+use crate::replicas::remote::{Remote, ThroughReplica};
 
 /// Leads to a node as long as one connection of it lasts.
 pub(crate) struct Way {
@@ -22,37 +22,52 @@ pub(crate) struct Way {
     pub(crate) connected_at: u64,
     offer: Arc<Offer>,
     models: Vec<Arc<ServedModel>>,
-    sender: Sender,
-    over: Over,
+    kind: Kind,
+    carrier: Box<dyn Connection>,
+    /// Given when the node is removed by its operator.
+    dismissed: CancellationToken,
     status: Mutex<NodeStatus>,
 }
 
-/// What lies between this replica and the node.
-enum Over {
-    /// Nothing but its tunnel.
-    Tunnel {
-        /// Given when the node is removed by its operator.
-        dismissed: CancellationToken,
-    },
+/// What lies between this replica and the node, the best last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::nodes) enum Kind {
     /// The replica that has the tunnel.
-    Replica(Arc<Remote>),
+    Replica,
+    /// A URL that this replica has dialled; a node of ours is there.
+    Direct,
+    /// The URL of somebody else's server with OpenAI's API.
+    Attached,
+    /// Nothing but its tunnel.
+    Tunnel,
 }
 
-/// A call that got no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    /// No connection leads to the node at the moment: it has not seen the request.
-    #[error("no connection leads to it")]
-    Unreached,
-    /// The connection ended when the node may have seen the request.
-    #[error("the connection broke: {0}")]
-    Broken(hyper::Error),
+impl Kind {
+    /// The word for it in the API.
+    pub(in crate::nodes) const fn word(self) -> &'static str {
+        match self {
+            Self::Replica => "replica",
+            Self::Direct => "direct",
+            Self::Attached => "attached",
+            Self::Tunnel => "tunnel",
+        }
+    }
 }
 
 impl Way {
     /// A node that has opened a tunnel; `dismissed` closes it.
     pub(crate) fn tunnel(offer: Offer, sender: Sender, dismissed: CancellationToken) -> Self {
-        Self::new(Uuid::now_v7(), unix_seconds(), offer, sender, Over::Tunnel { dismissed })
+        Self::new((Uuid::now_v7(), unix_seconds()), offer, (Kind::Tunnel, Box::new(sender)), dismissed)
+    }
+
+    /// What the gateway has dialled; `dismissed` closes it.
+    pub(in crate::nodes) fn dialled(
+        kind: Kind,
+        offer: Offer,
+        carrier: impl Connection + 'static,
+        dismissed: CancellationToken,
+    ) -> Self {
+        Self::new((Uuid::now_v7(), unix_seconds()), offer, (kind, Box::new(carrier)), dismissed)
     }
 
     /// A node whose tunnel is at another replica; `sender` leads there.
@@ -63,10 +78,16 @@ impl Way {
         sender: Sender,
         remote: Arc<Remote>,
     ) -> Self {
-        Self::new(connection, connected_at, offer, sender, Over::Replica(remote))
+        let carrier = Box::new(ThroughReplica { sender, remote });
+        Self::new((connection, connected_at), offer, (Kind::Replica, carrier), CancellationToken::new())
     }
 
-    fn new(connection: Uuid, connected_at: u64, offer: Offer, sender: Sender, over: Over) -> Self {
+    fn new(
+        (connection, connected_at): (Uuid, u64),
+        offer: Offer,
+        (kind, carrier): (Kind, Box<dyn Connection>),
+        dismissed: CancellationToken,
+    ) -> Self {
         let served = |model: &openapi::node::OfferedModel| {
             Arc::new(ServedModel {
                 name: model.manifest.name.clone(),
@@ -78,33 +99,21 @@ impl Way {
                 caches_prefixes: model.caches_prefixes,
                 quantisation: model.manifest.quantisation.clone(),
                 parameters: model.parameters.clone(),
+                names_tokens: kind != Kind::Attached && !model.unnamed_tokens,
             })
         };
         let models = offer.models.iter().map(served).collect();
-        Self { connection, connected_at, offer: Arc::new(offer), models, sender, over, status: Mutex::default() }
+        let (offer, status) = (Arc::new(offer), Mutex::default());
+        Self { connection, connected_at, offer, models, kind, carrier, dismissed, status }
     }
 
     /// Sends a request to the node at the end of this way.
     pub(crate) async fn send(
         &self,
         node: Uuid,
-        mut request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, CallError> {
-        if let Over::Replica(remote) = &self.over {
-            remote.address(&mut request, node).map_err(|_| CallError::Unreached)?;
-        }
-        let mut sender = self.sender.clone();
-        sender.ready().await.map_err(|_| CallError::Unreached)?;
-        match sender.try_send_request(request).await {
-            // The replica's word that the tunnel is there no longer.
-            Ok(response) if !self.is_tunnel() && response.status() == StatusCode::MISDIRECTED_REQUEST => {
-                Err(CallError::Unreached)
-            }
-            Ok(response) => Ok(response),
-            // A request that comes back was never sent.
-            Err(failed) if failed.message().is_some() => Err(CallError::Unreached),
-            Err(failed) => Err(CallError::Broken(failed.into_error())),
-        }
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<NodeBody>, CallError> {
+        self.carrier.send(node, request).await
     }
 
     pub(super) fn model_named(&self, name: &str) -> Option<&Arc<ServedModel>> {
@@ -128,28 +137,26 @@ impl Way {
         *lock(&self.status) = status;
     }
 
+    pub(in crate::nodes) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     pub(super) fn is_tunnel(&self) -> bool {
-        matches!(self.over, Over::Tunnel { .. })
+        self.kind == Kind::Tunnel
     }
 
     /// False when the connection has ended or the node is on its way out.
     pub(crate) fn is_open(&self) -> bool {
-        !self.sender.is_closed() && !self.status().draining
+        self.carrier.is_open() && !self.status().draining
     }
 
     /// What makes a way better than another, most important first; the newest leads where the node has moved to.
-    pub(super) fn rank(&self) -> (bool, bool, bool, Uuid) {
-        let stays = match &self.over {
-            Over::Tunnel { .. } => true,
-            Over::Replica(remote) => !remote.is_stopping(),
-        };
-        (self.is_open(), self.is_tunnel(), stays, self.connection)
+    pub(super) fn rank(&self) -> (bool, Kind, bool, Uuid) {
+        (self.is_open(), self.kind, !self.carrier.is_stopping(), self.connection)
     }
 
-    /// Closes the tunnel, if this way is one.
+    /// Closes it, unless the connection is another replica's.
     pub(super) fn dismiss(&self) {
-        if let Over::Tunnel { dismissed } = &self.over {
-            dismissed.cancel();
-        }
+        self.dismissed.cancel();
     }
 }

@@ -101,7 +101,7 @@ async fn forward(internal: &Internal, node: Uuid, request: Request<Incoming>) ->
             answer.map(|body| Body::new(body.map_frame(move |frame| (frame, &relayed).0)))
         }
         Err(CallError::Unreached) => StatusCode::MISDIRECTED_REQUEST.into_response(),
-        Err(CallError::Broken(error)) => {
+        Err(error) => {
             tracing::debug!(%node, %error, "a call of another replica failed");
             StatusCode::BAD_GATEWAY.into_response()
         }

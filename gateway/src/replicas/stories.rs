@@ -64,7 +64,7 @@ async fn until(condition: impl Fn() -> bool) {
 }
 
 /// Calls a node and waits for what reaches it and for the beginning of the answer.
-async fn ask(node: &Node, scripted: &Scripted) -> (hyper::Response<hyper::body::Incoming>, Call) {
+async fn ask(node: &Node, scripted: &Scripted) -> (hyper::Response<connection::NodeBody>, Call) {
     let request = Request::post("/v1/chat/completions?x=1")
         .header(CONTENT_TYPE, "application/json")
         .header(TICKET_HEADER, "a ticket")

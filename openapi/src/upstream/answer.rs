@@ -81,6 +81,15 @@ impl Answer {
         !self.choices.is_empty() && self.choices.values().all(|choice| choice.finish_reason.is_some())
     }
 
+    /// The choices that have not come to their end; the first one where nothing was said.
+    pub(super) fn open(&self) -> Vec<usize> {
+        if self.choices.is_empty() {
+            return vec![0];
+        }
+        let is_open = |choice: &Choice| choice.finish_reason.is_none();
+        self.choices.iter().filter(|(_, choice)| is_open(choice)).map(|(index, _)| *index).collect()
+    }
+
     /// Why it ended: a limit if one ended any of the choices, the model otherwise, tools and filters among it.
     pub(super) fn finish_reason(&self) -> FinishReason {
         let at_length = self.choices.values().any(|choice| choice.finish_reason.as_deref() == Some("length"));

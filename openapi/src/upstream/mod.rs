@@ -1,5 +1,5 @@
 //! Makes of any OpenAI-compatible server's answer what a node sends its gateway. No I/O: whoever calls sends
-//! [`request`]'s body with `accept-encoding: identity`, looks at the [`Head`], splits the body with
+//! [`request()`]'s body with `accept-encoding: identity`, looks at the [`Head`], splits the body with
 //! [`sse::Scanner`](crate::sse::Scanner) at [`Limits::event_bytes`], and hands each event to a [`Translator`].
 //!
 //! The upstream is somebody else's program and may do anything: everything that it makes us keep has a limit. Shapes are
@@ -24,7 +24,7 @@ mod translate;
 mod tests;
 
 pub use head::{Head, LONGEST_ERROR, Refusal};
-pub use request::request;
+pub use request::{Unlimited, request, unlimited};
 pub use tokens::Tokens;
 pub use translate::{Facts, Translator};
 

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::Endpoint;
 use super::json::{MOST_FIELDS, Object, json};
+use crate::completion::DEFAULT_MAX_TOKENS;
 use crate::error::ApiError;
 use crate::fields::Fields;
 
@@ -23,13 +24,7 @@ const MOST_CHOICES: i64 = 128;
 pub fn request(endpoint: Endpoint, body: &[u8], model: &str, max_tokens: u32, seed: i64) -> Result<Vec<u8>, ApiError> {
     let mut fields = Fields::parse(body)?;
     let each = share(&mut fields, endpoint, max_tokens)?;
-    let mut asked: Object<'_> = serde_json::from_slice(body).map_err(|_| {
-        ApiError::invalid(format!("The request has more than {MOST_FIELDS} fields. Leave out what no model reads."))
-    })?;
-    ROUTING.iter().for_each(|name| asked.remove(name));
-    asked.set("model", json(model));
-    asked.set("stream", "true");
-    asked.set("stream_options", r#"{"include_usage":true}"#);
+    let mut asked = rewritten(body, model)?;
     let mut unlimited = true;
     for name in LENGTHS {
         if let Some(most) = fields.integer(name, 1..=i64::from(i32::MAX))? {
@@ -40,10 +35,66 @@ pub fn request(endpoint: Endpoint, body: &[u8], model: &str, max_tokens: u32, se
     if unlimited {
         asked.set("max_tokens", json(&each));
     }
+    set_seed(&mut asked, &mut fields, seed)?;
+    Ok(asked.text().into_bytes())
+}
+
+/// A request for an upstream that holds the answer to the client's own limit, or to the model's context. Whoever sends it
+/// counts, and ends the answer where another limit is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unlimited {
+    pub body: Vec<u8>,
+    /// Tokens that an upstream which keeps to this computes at most, in all choices together.
+    pub most_tokens: u64,
+}
+
+/// As [`request()`], without a limit of ours. For conversations, the client's own is left out if it is `context` or more:
+/// servers refuse what prompt and answer can't have together, and without a limit give what there is room for.
+///
+/// # Errors
+/// As [`request()`].
+pub fn unlimited(endpoint: Endpoint, body: &[u8], model: &str, context: u32, seed: i64) -> Result<Unlimited, ApiError> {
+    let mut fields = Fields::parse(body)?;
+    let sequences = sequences(&mut fields, endpoint)?;
+    let mut asked = rewritten(body, model)?;
+    let (mut each, mut is_said) = (i64::from(context), false);
+    for name in LENGTHS {
+        let Some(most) = fields.integer(name, 1..=i64::from(i32::MAX))? else { continue };
+        is_said = true;
+        // The newer name comes last, and counts.
+        each = most.min(i64::from(context));
+        if most >= i64::from(context) && endpoint == Endpoint::Chat {
+            asked.remove(name);
+        }
+    }
+    if endpoint == Endpoint::Completion && !is_said {
+        // Servers differ in their own default.
+        each = each.min(i64::from(DEFAULT_MAX_TOKENS));
+        asked.set("max_tokens", json(&each));
+    }
+    set_seed(&mut asked, &mut fields, seed)?;
+    let most_tokens = u64::try_from(each.saturating_mul(sequences)).unwrap_or_default();
+    Ok(Unlimited { body: asked.text().into_bytes(), most_tokens })
+}
+
+/// The client's body with what is the same for every upstream.
+fn rewritten<'a>(body: &'a [u8], model: &str) -> Result<Object<'a>, ApiError> {
+    let mut asked: Object<'a> = serde_json::from_slice(body).map_err(|_| {
+        ApiError::invalid(format!("The request has more than {MOST_FIELDS} fields. Leave out what no model reads."))
+    })?;
+    ROUTING.iter().for_each(|name| asked.remove(name));
+    asked.set("model", json(model));
+    asked.set("stream", "true");
+    asked.set("stream_options", r#"{"include_usage":true}"#);
+    Ok(asked)
+}
+
+/// The client's own seed counts.
+fn set_seed(asked: &mut Object<'_>, fields: &mut Fields<'_>, seed: i64) -> Result<(), ApiError> {
     if fields.take("seed")?.is_none() {
         asked.set("seed", json(&narrow(seed)));
     }
-    Ok(asked.text().into_bytes())
+    Ok(())
 }
 
 /// Servers disagree on how wide a seed is and what a negative one means; all of them read 31 bits the same.
@@ -53,11 +104,7 @@ fn narrow(seed: i64) -> i64 {
 
 /// The tokens that each choice may have. Servers count a limit for each sequence that they compute.
 fn share(fields: &mut Fields<'_>, endpoint: Endpoint, max_tokens: u32) -> Result<i64, ApiError> {
-    let mut sequences = fields.integer("n", 1..=MOST_CHOICES)?.unwrap_or(1);
-    if endpoint == Endpoint::Completion {
-        sequences = sequences.max(fields.integer("best_of", 1..=MOST_CHOICES)?.unwrap_or(1));
-        sequences *= prompts(fields.take("prompt")?.as_ref());
-    }
+    let sequences = sequences(fields, endpoint)?;
     let each = i64::from(max_tokens) / sequences;
     if each > 0 {
         return Ok(each);
@@ -66,6 +113,16 @@ fn share(fields: &mut Fields<'_>, endpoint: Endpoint, max_tokens: u32) -> Result
         "The request asks for {sequences} choices and may have {max_tokens} tokens in all. Ask for fewer choices."
     ))
     .with_param("n"))
+}
+
+/// The sequences that the upstream computes.
+fn sequences(fields: &mut Fields<'_>, endpoint: Endpoint) -> Result<i64, ApiError> {
+    let mut sequences = fields.integer("n", 1..=MOST_CHOICES)?.unwrap_or(1);
+    if endpoint == Endpoint::Completion {
+        sequences = sequences.max(fields.integer("best_of", 1..=MOST_CHOICES)?.unwrap_or(1));
+        sequences *= prompts(fields.take("prompt")?.as_ref());
+    }
+    Ok(sequences)
 }
 
 /// A list of texts, or of lists of token ids, is several prompts.
@@ -132,6 +189,28 @@ mod tests {
             let body = request(Endpoint::Completion, format!("{{{asked}}}").as_bytes(), "m", 100, 7).unwrap();
             assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["max_tokens"], each, "{asked}");
         }
+    }
+
+    #[test]
+    fn without_a_limit_of_ours_the_clients_own_counts_unless_the_context_comes_first() {
+        for (endpoint, asked, sent, most) in [
+            (Endpoint::Chat, "", None, 1_000),
+            (Endpoint::Chat, r#""max_tokens":50"#, Some(50), 50),
+            (Endpoint::Chat, r#""max_tokens":1000"#, None, 1_000),
+            (Endpoint::Chat, r#""max_tokens":5000,"n":2"#, None, 2_000),
+            (Endpoint::Chat, r#""max_tokens":50,"n":3"#, Some(50), 150),
+            (Endpoint::Chat, r#""max_tokens":50,"max_completion_tokens":70"#, Some(50), 70),
+            (Endpoint::Completion, r#""prompt":"a","max_tokens":5000"#, Some(5_000), 1_000),
+            (Endpoint::Completion, r#""prompt":["a","b"]"#, Some(16), 32),
+            (Endpoint::Completion, r#""prompt":"a","max_tokens":7"#, Some(7), 7),
+        ] {
+            let ours = unlimited(endpoint, format!("{{{asked}}}").as_bytes(), "m", 1_000, 7).unwrap();
+            let body: Value = serde_json::from_slice(&ours.body).unwrap();
+            assert_eq!((body["max_tokens"].as_i64(), ours.most_tokens), (sent, most), "{asked}");
+            assert_eq!((&body["seed"], &body["stream"]), (&Value::from(7), &Value::Bool(true)));
+        }
+        let error = unlimited(Endpoint::Chat, br#"{"max_tokens":0}"#, "m", 1_000, 7).unwrap_err();
+        assert_eq!((error.status, error.detail.param.as_deref()), (400, Some("max_tokens")));
     }
 
     #[test]

@@ -90,6 +90,30 @@ impl Translator {
         self.end(&energy)
     }
 
+    /// The answer may have no more than it has: ends every choice with the `finish_reason` `length`, and the answer.
+    ///
+    /// # Errors
+    /// None of an answer that is under way.
+    pub fn end_at_limit(&mut self, energy: impl Fn(Tokens) -> Energy) -> Result<Vec<u8>, TranslateError> {
+        let mut written = Vec::new();
+        if self.over {
+            return Ok(written);
+        }
+        for index in self.answer.open() {
+            let nothing = match self.facts.endpoint {
+                Endpoint::Chat => r#""delta":{}"#,
+                Endpoint::Completion => r#""text":"""#,
+            };
+            let choice = format!(r#"{{"index":{index},{nothing},"logprobs":null,"finish_reason":"length"}}"#);
+            let object = json(self.facts.endpoint.piece());
+            let head = r#""id":"","object":"#;
+            written.extend(self.chunk(&format!("{{{head}{object},\"choices\":[{choice}]}}"), &energy)?);
+        }
+        self.over = true;
+        written.extend(self.end(&energy)?);
+        Ok(written)
+    }
+
     /// What was used so far: of an answer that is complete, all of it.
     pub fn tokens(&self) -> Tokens {
         if self.over && self.answer.is_finished() { self.tally.total() } else { self.tally.so_far() }

@@ -7,8 +7,10 @@ use openapi::error::ApiError;
 use openapi::fields::Fields;
 use openapi::node::Ticket;
 use openapi::sampling::Sampling;
+use openapi::upstream::Endpoint;
 
-use super::shape::Endpoint;
+use super::shape::prompt_field;
+use crate::engine::Engine;
 use crate::node::Node;
 
 /// A request, read and validated.
@@ -26,19 +28,19 @@ impl Asked {
     ///
     /// # Errors
     /// 400 that says what is wrong.
-    pub(super) fn read(node: &Node, endpoint: Endpoint, body: &[u8]) -> Result<Self, ApiError> {
+    pub(super) fn read(engine: &Engine, endpoint: Endpoint, body: &[u8]) -> Result<Self, ApiError> {
         match endpoint {
             Endpoint::Chat => {
                 let ChatRequest { model, messages, sampling, stream, include_usage } = ChatRequest::parse(body)?;
-                let prompt = node.engine.tokenize_chat(&messages)?;
+                let prompt = engine.tokenize_chat(&messages)?;
                 Ok(Self { endpoint, model, prompt, sampling, stream, include_usage })
             }
             Endpoint::Completion => {
                 let CompletionRequest { model, prompt, sampling, stream, include_usage } =
                     CompletionRequest::parse(body)?;
                 let prompt = match prompt {
-                    Prompt::Text(text) => node.engine.tokenize_text(&text)?,
-                    Prompt::Tokens(tokens) => known_tokens(node, tokens)?,
+                    Prompt::Text(text) => engine.tokenize_text(&text)?,
+                    Prompt::Tokens(tokens) => known_tokens(engine, tokens)?,
                 };
                 Ok(Self { endpoint, model, prompt, sampling, stream, include_usage })
             }
@@ -50,10 +52,9 @@ impl Asked {
     /// # Errors
     /// 404 when this node serves another model, 400 when the prompt alone is too long or empty.
     pub(super) fn most_tokens(&self, node: &Node, ticket: Option<&Ticket>) -> Result<usize, ApiError> {
-        if !node.serves(&self.model) || !ticket.is_none_or(|ticket| node.serves(&ticket.model)) {
-            return Err(ApiError::model_not_found(&self.model));
-        }
-        let (context, prompt, field) = (node.engine.context_length(), self.prompt.len(), self.endpoint.prompt_field());
+        node.check_model(&self.model, ticket)?;
+        let (context, prompt) = (node.backend.context_length() as usize, self.prompt.len());
+        let field = prompt_field(self.endpoint);
         if prompt == 0 {
             return Err(ApiError::invalid("The prompt is empty. Send at least one token.").with_param(field));
         }
@@ -79,21 +80,21 @@ pub(super) fn endpoint_of(body: &[u8]) -> Result<Endpoint, ApiError> {
 ///
 /// # Errors
 /// 400: the gateway then tries another node.
-pub(super) fn check_so_far(node: &Node, so_far: &SoFar, max_tokens: usize) -> Result<(), ApiError> {
+pub(super) fn check_so_far(engine: &Engine, so_far: &SoFar, max_tokens: usize) -> Result<(), ApiError> {
     if so_far.token_ids.len() > max_tokens {
         let message = format!("The answer has {} tokens, and may have {max_tokens}.", so_far.token_ids.len());
         return Err(ApiError::invalid(message).with_param("so_far"));
     }
-    check_tokens(node, &so_far.token_ids, "so_far")
+    check_tokens(engine, &so_far.token_ids, "so_far")
 }
 
-fn known_tokens(node: &Node, tokens: Vec<u32>) -> Result<Vec<u32>, ApiError> {
-    check_tokens(node, &tokens, "prompt")?;
+fn known_tokens(engine: &Engine, tokens: Vec<u32>) -> Result<Vec<u32>, ApiError> {
+    check_tokens(engine, &tokens, "prompt")?;
     Ok(tokens)
 }
 
-fn check_tokens(node: &Node, tokens: &[u32], field: &str) -> Result<(), ApiError> {
-    let vocabulary = node.engine.vocabulary();
+fn check_tokens(engine: &Engine, tokens: &[u32], field: &str) -> Result<(), ApiError> {
+    let vocabulary = engine.vocabulary();
     match tokens.iter().find(|token| **token as usize >= vocabulary) {
         None => Ok(()),
         Some(token) => {

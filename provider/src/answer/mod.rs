@@ -1,10 +1,20 @@
-//! One answer, from the body to the last byte: read, tokenise, queue, compute, write.
+//! One answer, from the body to the last byte: read, tokenise, queue, compute, write. Where a server of the operator's
+//! computes, the body is passed on in place of tokens.
 
 mod asked;
+
+mod line;
+
+mod passed;
+
+mod relay;
 
 mod shape;
 
 mod write;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -12,22 +22,29 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
 use openapi::continuation::{Continuation, SoFar};
 use openapi::error::ApiError;
 use openapi::node::{PromptCount, Ticket};
+use openapi::upstream::Endpoint;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::body::JsonBody;
-use crate::engine::{Said, Task};
+use crate::engine::{Engine, Said, Task};
 use crate::error::Failure;
 use crate::limits::Limit;
-use crate::node::Node;
+use crate::node::{Backend, Node};
 use crate::router::{Doorway, json};
 use crate::slots::Place;
+use crate::upstream::Upstream;
 use asked::Asked;
-use shape::{Endpoint, Shape};
-use write::{Output, Writer};
+use line::{Line, Output};
+use passed::Passed;
+use relay::Relay;
+use shape::Shape;
+use write::Writer;
 
 /// Bytes that may lie between the writer and a slow client; beyond, the writer waits and the engine does not.
 const PIECES_AHEAD: usize = 32;
@@ -41,8 +58,7 @@ pub async fn chat(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
-    let ticket = door.admit(&headers)?;
-    answer(&door.node, ticket, Asked::read(&door.node, Endpoint::Chat, &body)?, SoFar::default()).await
+    answer(&door, &headers, Endpoint::Chat, &body).await
 }
 
 /// Continues a text.
@@ -54,8 +70,7 @@ pub async fn completion(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
-    let ticket = door.admit(&headers)?;
-    answer(&door.node, ticket, Asked::read(&door.node, Endpoint::Completion, &body)?, SoFar::default()).await
+    answer(&door, &headers, Endpoint::Completion, &body).await
 }
 
 /// Goes on with an answer that another node has begun.
@@ -65,11 +80,12 @@ pub(crate) async fn go_on(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
     let ticket = door.admit(&headers)?;
+    let Backend::Engine(engine) = &door.node.backend else { return Err(does_not_continue().into()) };
     let begun: Continuation =
         serde_json::from_slice(&body).map_err(|error| ApiError::invalid_json(&error.to_string()))?;
-    let endpoint = Endpoint::at(&begun.path).ok_or_else(|| ApiError::unknown_url("POST", &begun.path))?;
-    let asked = Asked::read(&door.node, endpoint, begun.request.get().as_bytes())?;
-    answer(&door.node, ticket, asked, begun.so_far).await
+    let endpoint = shape::endpoint_at(&begun.path).ok_or_else(|| ApiError::unknown_url("POST", &begun.path))?;
+    let asked = Asked::read(engine, endpoint, begun.request.get().as_bytes())?;
+    compute((&door.node, engine), ticket.as_ref(), asked, begun.so_far).await
 }
 
 /// Counts the tokens of a request for either endpoint, and refuses what the endpoint would refuse.
@@ -79,50 +95,109 @@ pub(crate) async fn count(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
     let ticket = door.admit(&headers)?;
-    let asked = Asked::read(&door.node, asked::endpoint_of(&body)?, &body)?;
+    let Backend::Engine(engine) = &door.node.backend else { return Err(does_not_count().into()) };
+    let asked = Asked::read(engine, asked::endpoint_of(&body)?, &body)?;
     let most_tokens = asked.most_tokens(&door.node, ticket.as_ref())?;
     Ok(json(&PromptCount { prompt_tokens: asked.prompt.len() as u64, max_completion_tokens: most_tokens as u64 }))
 }
 
-async fn answer(node: &Arc<Node>, ticket: Option<Ticket>, asked: Asked, so_far: SoFar) -> Result<Response, Failure> {
-    let ticket = ticket.as_ref();
+async fn answer(door: &Doorway, headers: &HeaderMap, endpoint: Endpoint, body: &[u8]) -> Result<Response, Failure> {
+    let ticket = door.admit(headers)?;
+    match &door.node.backend {
+        Backend::Engine(engine) => {
+            let asked = Asked::read(engine, endpoint, body)?;
+            compute((&door.node, engine), ticket.as_ref(), asked, SoFar::default()).await
+        }
+        Backend::Upstream(upstream) => {
+            let seed = ticket.as_ref().map_or_else(random_seed, |ticket| ticket.seed);
+            let passed = Passed::read((&door.node, upstream), ticket.as_ref(), endpoint, body, seed)?;
+            pass_on((&door.node, upstream), ticket.as_ref(), passed).await
+        }
+    }
+}
+
+/// Has the engine compute an answer, or what is missing of it.
+async fn compute(
+    (node, engine): (&Arc<Node>, &Arc<Engine>),
+    ticket: Option<&Ticket>,
+    asked: Asked,
+    so_far: SoFar,
+) -> Result<Response, Failure> {
     let max_tokens = asked.most_tokens(node, ticket)?;
-    asked::check_so_far(node, &so_far, max_tokens)?;
-    let place = node.slots.enter().map_err(|_| busy())?;
-    let limit = match ticket {
-        Some(ticket) => node.limits.open(ticket).map_err(|_| already_runs())?,
-        None => Limit::none(),
-    };
+    asked::check_so_far(engine, &so_far, max_tokens)?;
+    let (place, limit) = enter(node, ticket)?;
     let shape = Shape::new(node, asked.endpoint, ticket, asked.include_usage);
-    let output = match (ticket, asked.stream) {
-        (Some(_), stream) => Output::Frames { stream },
-        (None, true) => Output::Stream,
-        (None, false) => Output::Whole,
-    };
-    let writer = Writer::new(shape, output, asked.prompt.len(), &so_far);
+    let output = output(ticket, asked.stream);
+    let (to, pieces) = mpsc::channel(PIECES_AHEAD);
+    let line = Line::new(to, output, true);
+    let writer = Writer::new(Arc::clone(engine), shape, line, asked.prompt.len(), &so_far);
     let seed = asked.sampling.seed.or(ticket.map(|ticket| ticket.seed)).unwrap_or_else(random_seed);
     let same_build = so_far.fingerprint.as_deref() == Some(&node.fingerprint);
     let said = Said { tokens: so_far.token_ids, text_bytes: so_far.text_bytes, same_build };
     let task = Task { prompt: asked.prompt, said, sampling: asked.sampling, seed, max_tokens, limit, presence: None };
-    Ok(respond(node, writer, task, place).await)
+    let writing = node.answers.spawn(writer.run(Arc::clone(node), task, place));
+    Ok(if output == Output::Whole { whole(writing, pieces).await } else { stream(None, pieces) })
 }
 
-/// Starts the writer and hands out what it writes. A stream begins at once; a whole answer when it is complete.
-async fn respond(node: &Arc<Node>, writer: Writer, task: Task, place: Place) -> Response {
-    let (pieces_to, mut pieces) = mpsc::channel::<Bytes>(PIECES_AHEAD);
-    let whole = writer.is_whole();
-    let writing = node.answers.spawn(writer.run(Arc::clone(node), task, place, pieces_to));
-    if !whole {
-        let stream = futures_util::StreamExt::map(ReceiverStream::new(pieces), Ok::<_, std::convert::Infallible>);
-        return (event_stream_headers(), Body::from_stream(stream)).into_response();
+/// Has the operator's own server compute an answer.
+async fn pass_on(
+    (node, upstream): (&Arc<Node>, &Arc<Upstream>),
+    ticket: Option<&Ticket>,
+    passed: Passed,
+) -> Result<Response, Failure> {
+    let (place, limit) = enter(node, ticket)?;
+    let shape = Shape::new(node, passed.endpoint, ticket, passed.include_usage);
+    let output = output(ticket, passed.stream);
+    let (to, mut pieces) = mpsc::channel(PIECES_AHEAD);
+    let line = Line::new(to, output, false);
+    let relay = Relay::new(Arc::clone(upstream), &shape, passed, limit, line);
+    let writing = node.answers.spawn(relay.run(Arc::clone(node), place));
+    if output == Output::Whole {
+        return Ok(whole(writing, pieces).await);
     }
+    // Begins with its first piece, or with the word that the node is alive: until then what the server says of the request
+    // is an answer of its own.
+    match pieces.recv().await {
+        Some(first) => Ok(stream(Some(first), pieces)),
+        None => Err(reason(writing).await),
+    }
+}
+
+/// A place in the queue, and the limit of the answer.
+fn enter(node: &Node, ticket: Option<&Ticket>) -> Result<(Place, Limit), ApiError> {
+    let place = node.slots.enter().map_err(|_| if node.slots.is_away() { away() } else { busy() })?;
+    let limit = match ticket {
+        Some(ticket) => node.limits.open(ticket).map_err(|_| already_runs())?,
+        None => Limit::none(),
+    };
+    Ok((place, limit))
+}
+
+fn output(ticket: Option<&Ticket>, stream: bool) -> Output {
+    match (ticket, stream) {
+        (Some(_), stream) => Output::Frames { stream },
+        (None, true) => Output::Stream,
+        (None, false) => Output::Whole,
+    }
+}
+
+/// A stream, with a piece that has been taken out already.
+fn stream(first: Option<Bytes>, pieces: mpsc::Receiver<Bytes>) -> Response {
+    let pieces = futures_util::stream::iter(first).chain(ReceiverStream::new(pieces));
+    (event_stream_headers(), Body::from_stream(pieces.map(Ok::<_, std::convert::Infallible>))).into_response()
+}
+
+/// A whole answer, when it is complete.
+async fn whole(writing: JoinHandle<Option<ApiError>>, mut pieces: mpsc::Receiver<Bytes>) -> Response {
     match pieces.recv().await {
         Some(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
-        None => {
-            let failure = writing.await.ok().flatten().unwrap_or_else(ApiError::internal);
-            Failure(failure).into_response()
-        }
+        None => reason(writing).await.into_response(),
     }
+}
+
+/// Why nothing was written.
+async fn reason(writing: JoinHandle<Option<ApiError>>) -> Failure {
+    Failure(writing.await.ok().flatten().unwrap_or_else(ApiError::internal))
 }
 
 fn event_stream_headers() -> HeaderMap {
@@ -135,6 +210,22 @@ fn event_stream_headers() -> HeaderMap {
 fn busy() -> ApiError {
     const SECONDS: u32 = 5;
     ApiError::overloaded("All slots of this node are busy and its queue is full. Try again shortly.", SECONDS)
+}
+
+fn away() -> ApiError {
+    const SECONDS: u32 = 10;
+    ApiError::overloaded("The server behind this node is away. Try again shortly.", SECONDS)
+}
+
+fn does_not_continue() -> ApiError {
+    let message =
+        "This node passes requests on to another server and can't go on with an answer that was begun elsewhere.";
+    ApiError::new(409, "invalid_request_error", Some("not_continued"), message)
+}
+
+fn does_not_count() -> ApiError {
+    let message = "This node passes requests on to another server, which counts tokens only while it computes.";
+    ApiError::new(501, "invalid_request_error", Some("not_counted"), message)
 }
 
 fn already_runs() -> ApiError {

@@ -6,34 +6,23 @@ use openapi::energy::EnergyTerms;
 use openapi::node::Ticket;
 use openapi::price::Price;
 use openapi::sse;
+use openapi::upstream::{Endpoint, Facts};
 use openapi::usage::Usage;
 use serde::Serialize;
 
 use crate::node::{Node, unix_seconds};
 
-/// Which of OpenAI's two shapes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Endpoint {
-    Chat,
-    Completion,
+/// The endpoint at a path.
+pub(super) fn endpoint_at(path: &str) -> Option<Endpoint> {
+    let below = path.strip_prefix("/v1")?;
+    [Endpoint::Chat, Endpoint::Completion].into_iter().find(|endpoint| endpoint.path() == below)
 }
 
-impl Endpoint {
-    /// The endpoint at a path.
-    pub(super) fn at(path: &str) -> Option<Self> {
-        match path {
-            "/v1/chat/completions" => Some(Self::Chat),
-            "/v1/completions" => Some(Self::Completion),
-            _ => None,
-        }
-    }
-
-    /// The request field that holds the prompt.
-    pub(super) fn prompt_field(self) -> &'static str {
-        match self {
-            Self::Chat => "messages",
-            Self::Completion => "prompt",
-        }
+/// The request field that holds the prompt.
+pub(super) fn prompt_field(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::Chat => "messages",
+        Endpoint::Completion => "prompt",
     }
 }
 
@@ -70,6 +59,22 @@ impl Shape {
             price: ticket.map(|ticket| ticket.price),
             attempt: ticket.map(|ticket| (ticket.request, ticket.attempt)),
             terms: ticket.map_or_else(|| node.terms.clone(), |ticket| ticket.energy.clone()),
+        }
+    }
+
+    /// The same for an answer that comes from another server.
+    pub(super) fn facts(&self, stream: bool, prompt_tokens: u64) -> Facts {
+        Facts {
+            endpoint: self.endpoint,
+            id: self.id.clone(),
+            created: self.created,
+            model: self.model.clone(),
+            fingerprint: self.fingerprint.clone(),
+            stream,
+            include_usage: self.include_usage,
+            prompt_tokens,
+            price: self.price,
+            terms: self.terms.clone(),
         }
     }
 

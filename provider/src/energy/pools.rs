@@ -10,7 +10,7 @@ use super::attribute::{BUCKETS, Coefficients};
 use super::estimate::priors::Model;
 use super::estimate::{Prior, Watts};
 use super::pool::PoolMeter;
-use super::sensor::{Kind, Pool, Sensor};
+use super::sensor::{Description, Kind, Pool, Reading, Sensor, SensorError};
 use super::wall::WallMeter;
 
 /// What is known of the work before anything is measured.
@@ -24,6 +24,20 @@ pub struct Work<'a> {
     pub on_accelerators: bool,
     /// Name of the accelerators, as their driver gives it.
     pub accelerator: Option<&'a str>,
+    pub engine: EnginePlace,
+}
+
+/// Where the engine computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EnginePlace {
+    /// In this program.
+    #[default]
+    Here,
+    /// In another program on this machine. What it takes can't be told from what any other takes, so nothing is foreign:
+    /// requests get all that the machine takes while they are computed.
+    Beside,
+    /// On another machine: nothing here says what it takes.
+    Elsewhere,
 }
 
 /// What is metered.
@@ -35,7 +49,12 @@ pub struct Pools {
 }
 
 /// The pools to meter, and how good their figures are together.
-pub fn choose(sensors: Vec<Box<dyn Sensor>>, work: &Work<'_>) -> Pools {
+pub fn choose(mut sensors: Vec<Box<dyn Sensor>>, work: &Work<'_>) -> Pools {
+    match work.engine {
+        EnginePlace::Here => {}
+        EnginePlace::Beside => sensors = sensors.into_iter().map(Undivided::of).collect(),
+        EnginePlace::Elsewhere => sensors.clear(),
+    }
     let mut best = best(sensors);
     let now = Instant::now();
     let wall = best.remove(&Pool::Wall).map(|sensor| WallMeter::new(sensor, now));
@@ -51,6 +70,25 @@ pub fn choose(sensors: Vec<Box<dyn Sensor>>, work: &Work<'_>) -> Pools {
         })
         .collect();
     Pools { parts, wall }
+}
+
+/// A sensor that takes nothing for foreign.
+struct Undivided(Box<dyn Sensor>);
+
+impl Undivided {
+    fn of(sensor: Box<dyn Sensor>) -> Box<dyn Sensor> {
+        Box::new(Self(sensor))
+    }
+}
+
+impl Sensor for Undivided {
+    fn description(&self) -> &Description {
+        self.0.description()
+    }
+
+    fn read(&mut self) -> Result<Reading, SensorError> {
+        self.0.read().map(|reading| Reading { foreign_microjoules: 0, ..reading })
+    }
 }
 
 /// The best sensor for each pool: what counts before what shows power before what estimates.
@@ -127,7 +165,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::energy::sensor::{Description, Reading, SensorError};
+    use crate::energy::sensor::Value;
 
     struct Stub(Description);
 
@@ -137,7 +175,8 @@ mod tests {
         }
 
         fn read(&mut self) -> Result<Reading, SensorError> {
-            Err(SensorError::Gone("a stub".to_owned()))
+            let value = Value::Counter { microjoules: 9, wraps_after: None };
+            Ok(Reading { at: Instant::now(), value, foreign_microjoules: 7 })
         }
     }
 
@@ -161,6 +200,20 @@ mod tests {
             chosen.iter().map(|sensor| (sensor.description().pool, sensor.description().kind)).collect();
         let tier = quality(&chosen).0;
         (chosen, tier)
+    }
+
+    #[test]
+    fn another_program_is_not_foreign_where_it_computes() {
+        let mut undivided = Undivided::of(stub(Pool::Machine, Kind::Estimate));
+        assert_eq!(undivided.read().unwrap().foreign_microjoules, 0);
+        assert_eq!(undivided.description().pool, Pool::Machine);
+        let model = Model { name: "m", quantisation: "unknown", weight_bytes: 0, active_parameters: None };
+        let watts = Watts { idle_milliwatts: 1_000, busy_milliwatts: 2_000 };
+        for (engine, pools) in [(EnginePlace::Here, 1), (EnginePlace::Beside, 1), (EnginePlace::Elsewhere, 0)] {
+            let work = Work { model, watts, threads: 1, on_accelerators: false, accelerator: None, engine };
+            let chosen = choose(vec![stub(Pool::Machine, Kind::Estimate), stub(Pool::Wall, Kind::Gauge)], &work);
+            assert_eq!((chosen.parts.len(), chosen.wall.is_some()), (pools, pools > 0), "{engine:?}");
+        }
     }
 
     #[test]

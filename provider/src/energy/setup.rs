@@ -17,7 +17,7 @@ use super::ledger::Ledger;
 use super::live_grid::{LiveGrid, Service};
 use super::log::ReportLog;
 use super::pool::PoolMeter;
-use super::pools::{self, Work};
+use super::pools::{self, EnginePlace, Work};
 use super::sensor::{Discovered, Finding, Login, Places, Pool, RedfishService, discover};
 use crate::config::EnergyConfig;
 use crate::identity::Identity;
@@ -92,7 +92,7 @@ fn places(config: &EnergyConfig) -> anyhow::Result<Places> {
 pub fn start(
     config: &EnergyConfig,
     surveyed: Surveyed,
-    manifest: &ModelManifest,
+    (manifest, engine): (&ModelManifest, EnginePlace),
     Outside { reports, collector }: Outside<'_>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Metered> {
@@ -114,7 +114,9 @@ pub fn start(
         threads: machine.threads,
         on_accelerators: config.meter_accelerators,
         accelerator: accelerators.first().map(String::as_str),
+        engine,
     };
+    say(&work);
     let pools = pools::choose(discovered.sensors, &work);
     let log = reports
         .map(|(folder, identity)| ReportLog::open(folder, identity).map(Arc::new))
@@ -139,6 +141,20 @@ pub fn start(
     };
     let terms = EnergyTerms { grid, pue_milli: site.pue_milli, ..EnergyTerms::default() };
     Ok(Metered { ledger, metrics, offer, terms })
+}
+
+/// What the operator should know of an engine that is not in this program.
+fn say(work: &Work<'_>) {
+    match work.engine {
+        EnginePlace::Elsewhere => tracing::warn!(
+            "the server computes on another machine, so nothing is known of its energy: run this program there, or say \
+             --upstream-here if it is this machine after all"
+        ),
+        EnginePlace::Beside if work.accelerator.is_some() && !work.on_accelerators => tracing::warn!(
+            "this machine has accelerators that are not metered: if the server computes on them, say --meter-accelerators"
+        ),
+        _ => {}
+    }
 }
 
 /// Names of the accelerators that were found.

@@ -7,12 +7,11 @@ use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};
 use futures_util::stream;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 use openapi::blob::{BlobAddress, Outline};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::super::Node;
+use super::super::{Node, NodeBody};
 
 /// A node begins to answer within this; it may have to read the whole file for its outline first.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -37,7 +36,7 @@ pub(super) fn gives(node: &Node, address: &BlobAddress) -> bool {
 }
 
 /// Asks a node, and takes its answer's head if it announces exactly what was asked for.
-pub(super) async fn ask(node: &Node, path: &str, range: Option<Range<u64>>) -> Result<Response<Incoming>, String> {
+pub(super) async fn ask(node: &Node, path: &str, range: Option<Range<u64>>) -> Result<Response<NodeBody>, String> {
     let mut request = Request::get(path);
     if let Some(range) = &range {
         request = request.header(header::RANGE, format!("bytes={}-{}", range.start, range.end - 1));
@@ -65,7 +64,7 @@ pub(super) async fn outline_from(node: &Node, address: BlobAddress) -> Result<Ou
 }
 
 /// A whole answer of at most so many bytes.
-pub(super) async fn read(answer: Response<Incoming>, most: u64) -> Result<Bytes, String> {
+pub(super) async fn read(answer: Response<NodeBody>, most: u64) -> Result<Bytes, String> {
     let most = usize::try_from(most).map_err(|error| error.to_string())?;
     match timeout(WHOLE_WITHIN, Limited::new(answer.into_body(), most).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
@@ -75,7 +74,7 @@ pub(super) async fn read(answer: Response<Incoming>, most: u64) -> Result<Bytes,
 }
 
 /// The bytes of an answer as they come, which hold `places` until they have come or the asker has gone.
-pub(super) fn handed_on<Places: Send + 'static>(answer: Response<Incoming>, places: Places) -> Body {
+pub(super) fn handed_on<Places: Send + 'static>(answer: Response<NodeBody>, places: Places) -> Body {
     let deadline = Instant::now() + WHOLE_WITHIN;
     let pieces = stream::try_unfold((answer.into_body(), places), move |(mut body, places)| async move {
         loop {

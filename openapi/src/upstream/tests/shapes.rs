@@ -97,3 +97,42 @@ fn an_answer_at_its_end_needs_no_end_mark() {
         assert_eq!(translate(wanted.clone(), &marked).unwrap().data, translate(wanted, unmarked).unwrap().data);
     }
 }
+
+/// Says something in these choices, and may say no more.
+fn cut(facts: Facts, chunks: &[&str]) -> Sent {
+    let mut translator = Translator::new(facts, Limits::default());
+    let mut bytes = Vec::new();
+    for chunk in chunks {
+        let event = events(format!("data: {chunk}\n\n").as_bytes()).remove(0);
+        bytes.extend(translator.push(&event, energy).unwrap());
+    }
+    bytes.extend(translator.end_at_limit(energy).unwrap());
+    assert!(translator.is_finished() && translator.finish(energy).unwrap().is_empty());
+    read(&bytes)
+}
+
+#[test]
+fn an_answer_that_may_have_no_more_ends_in_good_order() {
+    let said = [0, 1].map(|index| format!(r#"{{"choices":[{{"index":{index},"delta":{{"content":"a"}}}}]}}"#));
+    let ended = r#"{"choices":[{"index":1,"delta":{},"finish_reason":"stop"}]}"#;
+    let sent = cut(facts(Endpoint::Chat), &[&said[0], &said[1], ended]);
+    let reasons = |sent: &Sent| -> Vec<(Value, Value)> {
+        let choice = |data: &String| serde_json::from_str::<Value>(data).ok().map(|chunk| chunk["choices"][0].clone());
+        let ends = sent.data.iter().filter_map(choice).filter(|choice| !choice["finish_reason"].is_null());
+        ends.map(|choice| (choice["index"].clone(), choice["finish_reason"].clone())).collect()
+    };
+    assert_eq!(reasons(&sent), [(1.into(), "stop".into()), (0.into(), "length".into())]);
+    assert_eq!((sent.data.last().unwrap().as_str(), sent.counted()), ("[DONE]", (0, 2)));
+    assert_eq!(sent.last().finish_reason, Some(crate::chat::FinishReason::Length));
+    for (endpoint, object) in [(Endpoint::Chat, "chat.completion.chunk"), (Endpoint::Completion, "text_completion")] {
+        let nothing = cut(facts(endpoint), &[]);
+        assert_eq!(reasons(&nothing), [(0.into(), "length".into())]);
+        assert_eq!((&nothing.json(0)["object"], &nothing.json(0)["id"]), (&object.into(), &"chatcmpl-ours".into()));
+    }
+    let whole = cut(whole(Endpoint::Chat), &[&said[0]]).json(0);
+    assert_eq!(whole["choices"][0]["message"]["content"], "a");
+    assert_eq!(
+        (&whole["choices"][0]["finish_reason"], &whole["usage"]["completion_tokens"]),
+        (&"length".into(), &1.into())
+    );
+}

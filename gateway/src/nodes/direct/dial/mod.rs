@@ -56,10 +56,14 @@ impl Default for Limits {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
     /// Nothing was dialled.
-    #[error("{host} is not dialled: {forbidden}. Give it a public address, or have the gateway allow its network")]
+    #[error(
+        "{host} is not dialled: {forbidden}. Give it a public address, or have the gateway allow its network with COMMONWATT_ALLOWED_NETWORKS"
+    )]
     Forbidden { host: String, forbidden: Forbidden },
     /// Nothing was dialled.
-    #[error("{host} is not dialled over plain HTTP: {address} is in no network that the gateway allows. Use https://")]
+    #[error(
+        "{host} is not dialled over plain HTTP: {address} is in no network that the gateway allows with COMMONWATT_ALLOWED_NETWORKS. Use https://"
+    )]
     PlainText { host: String, address: SocketAddr },
     /// The name leads nowhere, or nobody could say where.
     #[error("{host} has no address: {reason}. Check its spelling and its DNS records")]
@@ -187,7 +191,7 @@ async fn within<F: Future>(
 }
 
 #[cfg(test)]
-mod scripted;
+pub(super) mod scripted;
 
 #[cfg(test)]
 mod tests;

@@ -12,14 +12,14 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-pub(super) const NAME: &str = "node.test";
-pub(super) const HERE: [u8; 4] = [127, 0, 0, 1];
+pub(in crate::nodes::direct) const NAME: &str = "node.test";
+pub(in crate::nodes::direct) const HERE: [u8; 4] = [127, 0, 0, 1];
 
 /// An authority of a co-op's own.
-pub(super) struct Authority(Issuer<'static, KeyPair>, CertificateDer<'static>);
+pub(in crate::nodes::direct) struct Authority(Issuer<'static, KeyPair>, CertificateDer<'static>);
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub(in crate::nodes::direct) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -27,13 +27,13 @@ impl Authority {
         Self(Issuer::new(params, key), certificate)
     }
 
-    pub(super) fn pem(&self) -> String {
+    pub(in crate::nodes::direct) fn pem(&self) -> String {
         let text = BASE64_STANDARD.encode(&self.1);
         format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
     }
 
     /// Issues a certificate to a server that speaks these protocols.
-    pub(super) fn issue(&self, params: &CertificateParams, protocols: &[&[u8]]) -> TlsAcceptor {
+    pub(in crate::nodes::direct) fn issue(&self, params: &CertificateParams, protocols: &[&[u8]]) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap().der().clone();
         let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
@@ -46,17 +46,17 @@ impl Authority {
 }
 
 /// Of a host that has this name and this address, now.
-pub(super) fn certificate() -> CertificateParams {
+pub(in crate::nodes::direct) fn certificate() -> CertificateParams {
     CertificateParams::new([NAME.to_owned(), Ipv4Addr::from(HERE).to_string()]).unwrap()
 }
 
 /// A server that says back what it hears, as long as it is held.
-pub(super) struct Echo {
-    pub(super) port: u16,
+pub(in crate::nodes::direct) struct Echo {
+    pub(in crate::nodes::direct) port: u16,
     _task: AbortOnDropHandle<()>,
 }
 
-pub(super) async fn echo(acceptor: TlsAcceptor) -> Echo {
+pub(in crate::nodes::direct) async fn echo(acceptor: TlsAcceptor) -> Echo {
     let listener = TcpListener::bind((IpAddr::from(HERE), 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let serve = async move {

@@ -1,13 +1,12 @@
 //! The way to a meter over HTTP/1.1, with nothing followed and nothing long read.
 
-use std::error::Error;
-
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, header};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::{Answer, LONGEST, Transport, Trouble};
+use crate::error::cause_of;
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -73,15 +72,6 @@ impl Transport for Http {
         }
         Ok(Answer { status, content_type, body })
     }
-}
-
-/// The innermost reason. The outer ones name the URL, in which a password may be.
-fn cause_of(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    if error.source().is_some() { cause.to_string() } else { "no answer".to_owned() }
 }
 
 #[cfg(test)]

@@ -1,0 +1,106 @@
+//! The way to the client of one answer, whatever computes it.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use openapi::error::ApiError;
+use openapi::frame::WAITING;
+use openapi::sse;
+use tokio::sync::mpsc;
+use tokio::time::{Interval, interval};
+
+use crate::limits::Limit;
+use crate::slots::{Place, Slot};
+
+/// A waiting stream says this often that it is alive; the gateway takes a silent node for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+/// In which form the answer leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    /// To a local client, as OpenAI streams.
+    Stream,
+    /// To a local client, in one piece.
+    Whole,
+    /// To a gateway: usage frames beside either of the two.
+    Frames { stream: bool },
+}
+
+/// Why writing ended early.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    ClientLeft,
+    /// The client may read this; the reason is in the log.
+    Failed(ApiError),
+}
+
+/// Takes an answer's bytes while the client is there, and tells it in the meantime that the node is alive.
+pub(super) struct Line {
+    to: mpsc::Sender<Bytes>,
+    output: Output,
+    alive: Interval,
+    /// The client has the head of a stream, so an error can only be an event of it.
+    begun: bool,
+}
+
+impl Line {
+    pub(super) fn new(to: mpsc::Sender<Bytes>, output: Output, begun: bool) -> Self {
+        let mut alive = interval(KEEP_ALIVE);
+        alive.reset();
+        Self { to, output, alive, begun }
+    }
+
+    pub(super) fn output(&self) -> Output {
+        self.output
+    }
+
+    /// Waits for a slot; none is needed when the answer may have no token at all.
+    pub(super) async fn slot(&mut self, place: Place, limit: &mut Limit) -> Result<Option<Slot>, Stopped> {
+        let waiting = async {
+            tokio::select! {
+                biased;
+                () = limit.reached(0) => None,
+                slot = place.slot() => Some(slot),
+            }
+        };
+        self.during(WAITING, waiting).await
+    }
+
+    /// Does something for as long as the client is there.
+    pub(super) async fn during<T>(&mut self, doing: &str, work: impl Future<Output = T>) -> Result<T, Stopped> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.to.closed() => return Err(Stopped::ClientLeft),
+                done = &mut work => return Ok(done),
+                _ = self.alive.tick() => {}
+            }
+            if self.output != Output::Whole {
+                // Whether the client is still there is asked for at the next turn.
+                let _ = self.to.send(sse::comment(doing).into()).await;
+                self.begun = true;
+            }
+        }
+    }
+
+    pub(super) async fn send(&mut self, bytes: impl Into<Bytes>) -> Result<(), Stopped> {
+        let bytes = bytes.into();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.begun = true;
+        self.to.send(bytes).await.map_err(|_| Stopped::ClientLeft)
+    }
+
+    /// The last word on an answer. Gives the error to answer with when nothing could be written.
+    pub(super) async fn close(self, written: Result<(), Stopped>) -> Option<ApiError> {
+        let Err(Stopped::Failed(failure)) = written else { return None };
+        if self.begun && self.output != Output::Whole {
+            let event = sse::named("error", &failure.body()).unwrap_or_default();
+            // A client that has left needs no error.
+            let _ = self.to.send(event.into()).await;
+        }
+        Some(failure)
+    }
+}
