@@ -96,7 +96,8 @@ async fn try_node(app: &App, meter: &mut Meter, found: Found, request: &Request)
         scanner: Scanner::new(LONGEST_EVENT),
         ready: VecDeque::new(),
         watch: StallWatch::new(node.typical_gap(), app.node_silence, Instant::now()),
-        tokens: 0,
+        // A node that computes them once more makes no new one for as long as that takes.
+        tokens: meter.said().tokens(),
     };
     let first = events.next_of_answer(meter).await.map_err(|broken| match broken {
         Broken::Request(error) if meter.said().model().is_none() => Fault::Client(error),
