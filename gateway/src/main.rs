@@ -35,7 +35,10 @@ fn main() -> ExitCode {
 async fn run(config: Config) -> anyhow::Result<ExitCode> {
     match config.command {
         Command::Up(config) => up::up(settings(config)).await?,
-        Command::Serve(config) => serve::serve((*config).clone(), until_told_to_stop(config.with_parent)?).await?,
+        Command::Serve(config) => {
+            let stop = until_told_to_stop(config.with_parent)?;
+            serve::serve(*config, stop).await?;
+        }
         Command::Admin { store, action } => print(&admin::run(&store, action).await?)?,
         Command::Healthcheck { listen } => healthcheck(listen).await?,
         Command::Openapi => print(&router::document().to_pretty_json()?)?,

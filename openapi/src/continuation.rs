@@ -34,15 +34,3 @@ pub struct SoFar {
     /// The client has the event with the `finish_reason`, and what follows it is missing.
     pub finished: bool,
 }
-
-impl SoFar {
-    /// True when nothing of the answer is known: then it can as well begin anew.
-    pub fn is_empty(&self) -> bool {
-        self.token_ids.is_empty() && self.is_unseen()
-    }
-
-    /// True when the client has seen nothing of it.
-    pub fn is_unseen(&self) -> bool {
-        self.text_bytes == 0 && !self.opened && !self.finished
-    }
-}

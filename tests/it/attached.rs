@@ -98,7 +98,7 @@ async fn a_node_in_front_of_another_server_earns_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_node_that_can_be_reached_is_dialled_and_serves_without_its_tunnel() {
+async fn a_node_that_can_be_reached_is_dialled_too_and_its_open_door_asks_for_tickets() {
     let gateway = gateway().await;
     let address = format!("127.0.0.1:{}", tests::free_port());
     let url = format!("http://{address}");

@@ -32,17 +32,19 @@ pub(super) async fn begin(app: &App, meter: &mut Meter, request: &Arc<Request>) 
     let mut tried = Tried::default();
     match attempt(app, meter, request, &mut tried).await {
         // An answer in one piece, of which the gateway knows a part.
-        Err((Outcome::NodeFailed, _)) if meter.said().model().is_some() => wait(app, meter, request, tried).await,
+        Err((Outcome::NodeFailed, _)) if meter.said().model().is_some() => go_on(app, meter, request, tried).await,
         answer => answer,
     }
 }
 
-/// Tries nodes until one goes on with an answer whose node was lost. Waits for one if need be.
-pub(super) async fn go_on(app: &App, meter: &mut Meter, request: &Arc<Request>, lost: Lost) -> Result<Answer, Failed> {
-    wait(app, meter, request, Tried(lost.0.into_iter().collect())).await
-}
-
-async fn wait(app: &App, meter: &mut Meter, request: &Arc<Request>, mut tried: Tried) -> Result<Answer, Failed> {
+/// Tries nodes until one goes on with an answer whose node was lost, and waits for one if need be.
+/// `tried` is the node that was lost.
+pub(super) async fn go_on(
+    app: &App,
+    meter: &mut Meter,
+    request: &Arc<Request>,
+    mut tried: Tried,
+) -> Result<Answer, Failed> {
     let deadline = Instant::now() + GOES_ON_WITHIN;
     loop {
         let failed = match attempt(app, meter, request, &mut tried).await {
@@ -59,20 +61,15 @@ async fn wait(app: &App, meter: &mut Meter, request: &Arc<Request>, mut tried: T
     }
 }
 
-/// The connection over which an answer was lost.
-pub(super) struct Lost(Option<(Uuid, Uuid)>);
-
-impl Lost {
-    pub(super) fn over(meter: &Meter) -> Self {
-        Self(meter.connection())
-    }
-}
-
 /// Nodes that failed, each with its connection: one that dials in again is worth another try.
 #[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Tried(Vec<(Uuid, Uuid)>);
 
 impl Tried {
+    pub(super) fn push(&mut self, node: &Node) {
+        self.0.push((node.id, node.best().connection));
+    }
+
     pub(super) fn has(&self, node: &Node) -> bool {
         self.0.iter().any(|(id, connection)| *id == node.id && *connection == node.best().connection)
     }
@@ -88,8 +85,7 @@ async fn attempt(app: &App, meter: &mut Meter, request: &Arc<Request>, tried: &m
             Err(_) if meter.has_failed() => return Err((Outcome::NodeFailed, node_failed())),
             Err(refused) => return Err((Outcome::NoNode, refused)),
         };
-        let node = found.lease.node();
-        tried.0.push((node.id, node.best().connection));
+        tried.push(&found.lease.node());
         in_a_row += 1;
         match forward(app, meter, found, request).await {
             Ok(answer) => return Ok(answer),

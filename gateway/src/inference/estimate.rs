@@ -126,14 +126,17 @@ pub async fn estimate(app: &App, caller: &Caller, id: Uuid, body: Bytes) -> Resu
         .or_else(|_| app.nodes.lease(model, |node| priced(node).is_some()))
         .map_err(|_| no_node(model))?;
     let price = priced(&lease.node()).ok_or_else(|| no_node(model))?;
-    let count = match counts(&lease.node()) {
-        true => count(app, &lease, id, &request).await?,
-        false => bound(app, &request),
-    };
-    Ok(put_together(app, &lease, &request, (price, count)))
+    let exact = counts(&lease.node());
+    let count = if exact { count(app, &lease, id, &request).await? } else { bound(app, &request) };
+    Ok(put_together(app, &lease, &request, (price, count, exact)))
 }
 
-fn put_together(app: &App, lease: &Lease, request: &Request, (price, count): (PriceVersion, PromptCount)) -> Estimate {
+fn put_together(
+    app: &App,
+    lease: &Lease,
+    request: &Request,
+    (price, count, exact): (PriceVersion, PromptCount, bool),
+) -> Estimate {
     let cost = |completion| price.price.cost(&BilledTokens { prompt: count.prompt_tokens, cached: 0, completion });
     let typical = app.typicals.of(request.model());
     let likely = typical.map(|typical| {
@@ -154,7 +157,7 @@ fn put_together(app: &App, lease: &Lease, request: &Request, (price, count): (Pr
         price_version: price.version,
         price: price.price,
         prompt_tokens: count.prompt_tokens,
-        exact: lease.node().model_named(request.model()).is_some_and(|model| model.continues),
+        exact,
         max_completion_tokens: count.max_completion_tokens,
         worst_case: cost(count.max_completion_tokens).into(),
         held: held(app, request).into(),

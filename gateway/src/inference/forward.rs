@@ -105,7 +105,7 @@ async fn try_node(app: &App, meter: &mut Meter, found: Found, request: &Request)
     })?;
     let first = first.ok_or_else(|| Fault::Node("it ended without an answer".to_owned()))?;
     // All that is missing may be the end mark.
-    if !meter.said().so_far().finished {
+    if !meter.said().is_finished() {
         check_model(&first, &model.name).map_err(|reason| {
             meter.answered_as_another();
             Fault::Node(reason)
@@ -116,12 +116,12 @@ async fn try_node(app: &App, meter: &mut Meter, found: Found, request: &Request)
 
 /// What the node is asked for: the answer, or what is missing of it.
 fn ask(request: &Request, body: Bytes, said: &Said) -> serde_json::Result<(&'static str, Bytes)> {
-    let so_far = said.so_far();
-    if so_far.is_empty() {
-        return Ok((request.endpoint.path(), body));
+    let path = request.endpoint.path();
+    if said.is_nothing() {
+        return Ok((path, body));
     }
-    let continuation =
-        Continuation { path: request.endpoint.path().to_owned(), request: serde_json::from_slice(&body)?, so_far };
+    let request = serde_json::from_slice(&body)?;
+    let continuation = Continuation { path: path.to_owned(), request, so_far: said.so_far() };
     Ok((CONTINUE_PATH, serde_json::to_vec(&continuation)?.into()))
 }
 
@@ -234,7 +234,9 @@ impl Events {
                     }
                     meter.observe(frame)?;
                 }
-                None if event.raw == sse::comment(WAITING).as_bytes() => self.watch.waits(Instant::now()),
+                None if event.data().is_none() && event.raw == sse::comment(WAITING).as_bytes() => {
+                    self.watch.waits(Instant::now())
+                }
                 Some("error") => return Err(Broken::said(event.data())),
                 _ => return Ok(Some(event)),
             }

@@ -13,6 +13,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::attempt::Attempt;
+use super::attempts::Tried;
 use super::record::{AttemptRecord, OpenRequest, Outcome, RequestRecord};
 use super::running::Entry;
 use super::said::Said;
@@ -125,10 +126,11 @@ impl Meter {
         self.running.as_ref().map(|running| running.lease.node_id())
     }
 
-    /// The node at work, and the connection that leads to it.
-    pub(super) fn connection(&self) -> Option<(Uuid, Uuid)> {
-        let node = self.running.as_ref()?.lease.node();
-        Some((node.id, node.best().connection))
+    /// The node at work, as one that was tried.
+    pub(super) fn tried(&self) -> Tried {
+        let mut tried = Tried::default();
+        self.running.iter().for_each(|running| tried.push(&running.lease.node()));
+        tried
     }
 
     /// Why the node at work was chosen, for the reply's headers.

@@ -11,7 +11,7 @@ use openapi::sse::{self, Event};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::attempts::{self, Failed, Lost};
+use super::attempts::{self, Failed, Tried};
 use super::forward::{Answer, Events};
 use super::meter::Meter;
 use super::node_failed;
@@ -85,7 +85,7 @@ struct Relay {
     revoked: CancellationToken,
     first: Option<Event>,
     /// Set when the node was lost: another one goes on.
-    lost: Option<Lost>,
+    lost: Option<Tried>,
 }
 
 /// What goes out next, and who goes on.
@@ -145,13 +145,13 @@ impl Relay {
         if self.meter.said().is_stuck() {
             return self.broken_off(bytes, Outcome::NodeFailed, &node_failed()).await;
         }
-        self.lost = Some(Lost::over(&self.meter));
+        self.lost = Some(self.meter.tried());
         self.meter.end_attempt(Outcome::NodeFailed);
         bytes.extend_from_slice(sse::comment("the node was lost, another one goes on").as_bytes());
         Some((Ok(bytes.into()), Some(self)))
     }
 
-    async fn go_on(&mut self, lost: Lost) -> Result<(), Failed> {
+    async fn go_on(&mut self, lost: Tried) -> Result<(), Failed> {
         let answer = tokio::select! {
             biased;
             () = self.revoked.cancelled() => return Err((Outcome::KeyRevoked, auth::revoked())),

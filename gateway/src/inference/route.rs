@@ -11,7 +11,6 @@ use time::OffsetDateTime;
 
 use super::attempts::Tried;
 use super::meter::Meter;
-use super::price;
 use super::profile::{profile, stand_in, work};
 use super::request::Request;
 use super::terms::Terms;
@@ -26,6 +25,7 @@ use crate::nodes::{Found, Node, ServedModel, Shelf, occupied, off_duty};
 const LATENCY_OBJECTIVE: Duration = Duration::from_secs(2);
 /// Nodes whose load stands for that of all.
 const LOADS: usize = 64;
+
 /// What the node has to be able to do.
 #[derive(Clone, Debug)]
 pub(super) enum Task {
@@ -227,25 +227,26 @@ impl Search {
             return Some(skip);
         }
         let Some(served) = node.model_named(model) else { return Some(Skip::Unreachable) };
-        let price = price(&self.app, node, model, self.terms.at);
+        let price = self.price(node, &served);
         if self.tried.has(node) {
             return Some(Skip::Tried);
         }
         let is_too_dear = |price: &Price| self.held.is_some_and(|held| self.terms.cost_of(self.limit, price) > held);
-        if price.is_none_or(|price| is_too_dear(&price.price)) {
+        if price.as_ref().is_none_or(is_too_dear) {
             return Some(Skip::AboveHold);
         }
         if !self.task.suits(&served) {
             return Some(Skip::CannotGoOn);
         }
-        self.excluded(node, model, ask).map(Skip::Preference)
+        self.excluded(node, (&served, price), ask).map(Skip::Preference)
     }
 
-    fn excluded(&self, node: &Node, model: &str, ask: &Ask) -> Option<Exclusion> {
+    fn excluded(&self, node: &Node, (served, price): (&ServedModel, Option<Price>), ask: &Ask) -> Option<Exclusion> {
         let preference = &self.request.preference;
-        let exclusion =
-            self.with_attributes(node, model, |attributes| preference.excludes(attributes, &self.request.parameters))?;
-        let energy = || match ask.excludes(&self.candidate(node, model))? {
+        let exclusion = self.with_attributes(node, (served, price), |attributes| {
+            preference.excludes(attributes, &self.request.parameters)
+        });
+        let energy = || match ask.excludes(&self.candidate_at(node, price))? {
             NoChoice::NoCandidate => None,
             NoChoice::TierTooLow => Some(Exclusion::TierTooLow),
             NoChoice::TooMuchCarbon => Some(Exclusion::TooMuchCarbon),
@@ -256,32 +257,44 @@ impl Search {
 
     fn place(&self, node: &Node, model: &str) -> usize {
         let preference = &self.request.preference;
-        self.with_attributes(node, model, |attributes| preference.place(attributes)).unwrap_or(preference.order.len())
+        let Some(served) = node.model_named(model) else { return preference.order.len() };
+        self.with_attributes(node, (&served, self.price(node, &served)), |attributes| preference.place(attributes))
     }
 
-    /// None when the node does not serve the model any more.
-    fn with_attributes<T>(&self, node: &Node, model: &str, ask: impl FnOnce(&Attributes<'_>) -> T) -> Option<T> {
-        let (served, offer, registered) = (node.model_named(model)?, node.offer(), node.registered());
-        Some(ask(&Attributes {
+    fn price(&self, node: &Node, served: &ServedModel) -> Option<Price> {
+        self.app.prices.of(node.id, &served.id, self.terms.at).map(|version| version.price)
+    }
+
+    fn with_attributes<T>(
+        &self,
+        node: &Node,
+        (served, price): (&ServedModel, Option<Price>),
+        ask: impl FnOnce(&Attributes<'_>) -> T,
+    ) -> T {
+        let (offer, registered) = (node.offer(), node.registered());
+        ask(&Attributes {
             node: node.id,
             name: &registered.name,
             operator: registered.operator,
             region: offer.region.as_ref(),
             denies_data_collection: offer.denies_data_collection,
             quantisation: &served.quantisation,
-            price: price(&self.app, node, model, self.terms.at).map(|version| version.price),
+            price,
             parameters: served.parameters.as_deref(),
-        }))
+        })
     }
 
     fn candidate(&self, node: &Node, model: &str) -> Candidate {
+        self.candidate_at(node, node.model_named(model).and_then(|served| self.price(node, &served)))
+    }
+
+    fn candidate_at(&self, node: &Node, price: Option<Price>) -> Candidate {
         let (state, tokens_per_second) = node.state();
-        let price = price(&self.app, node, model, self.terms.at);
         Candidate {
             node: node.id,
             profile: profile(&self.app, node),
             state,
-            price: price.map_or(Nanocredits::ZERO, |price| self.terms.cost(&price.price)),
+            price: price.map_or(Nanocredits::ZERO, |price| self.terms.cost(&price)),
             tokens_per_second,
         }
     }

@@ -31,7 +31,7 @@ impl Said {
 
     /// The model that must go on; none as long as nothing was said.
     pub(super) fn model(&self) -> Option<&ServedModel> {
-        self.model.as_deref().filter(|_| !self.token_ids.is_empty() || !self.is_unseen())
+        self.model.as_deref().filter(|_| !self.is_nothing())
     }
 
     /// The client gets this event now. `most_prompt` and `most` bound what is paid for.
@@ -76,6 +76,16 @@ impl Said {
         self.count.text_bytes() > 0 && self.token_ids.is_empty()
     }
 
+    /// True when nothing is known of it.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.token_ids.is_empty() && self.is_unseen()
+    }
+
+    /// True when the client has the event that says why the answer ends.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
     /// True while the client has nothing of it, and it can as well begin anew.
     pub(super) fn is_unseen(&self) -> bool {
         !self.opened
@@ -112,7 +122,7 @@ mod tests {
     #[test]
     fn what_was_said_grows_over_two_nodes_and_is_counted_once() {
         let mut said = Said::default();
-        assert!(said.is_unseen() && said.so_far().is_empty());
+        assert!(said.is_nothing() && said.so_far() == SoFar::default());
         said.frame(&frame(1, &[5]), &model());
         assert!(said.is_unseen() && said.model().is_some(), "named, and not yet handed over");
         said.piece(r#"{"choices":[{"delta":{"content":"ab"}}]}"#, 100, 100);

@@ -77,10 +77,9 @@ impl Nodes {
         Lease { node: Arc::clone(node), passage, queue: Arc::clone(&self.queue) }
     }
 
-    /// Waits a moment when no connected node serves the model: it may be on its way from one replica to another. True
-    /// when one came, which is worth another try even if it was tried before.
-    pub async fn await_one(&self, model: &str) -> bool {
-        self.await_within(model, BACK_WITHIN).await
+    /// Waits a moment when no connected node serves the model: it may be on its way from one replica to another.
+    pub async fn await_one(&self, model: &str) {
+        self.await_within(model, BACK_WITHIN).await;
     }
 
     /// Waits until a node has come, or a moment has passed in which one may have become free. False at the deadline.
@@ -94,6 +93,7 @@ impl Nodes {
         true
     }
 
+    /// True when one came.
     pub(super) async fn await_within(&self, model: &str, patience: Duration) -> bool {
         let comes = async {
             let mut waited = false;

@@ -1,11 +1,11 @@
 //! The nodes that are connected, to this replica or to another: what each serves, how loaded it is, and which one gets the
 //! next request.
 
-pub mod blobs;
-
 pub mod affinity;
 
 pub mod attached;
+
+pub mod blobs;
 
 pub mod choose;
 
@@ -52,19 +52,20 @@ use std::time::{Duration, Instant};
 
 use openapi::model::{Model, ModelList};
 use openapi::node::{NodeStatus, Offer};
+use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use queue::{Bounds, Queue};
+use registry::Registry;
+use way::Way;
 
 pub use connection::{CallError, NodeBody};
 pub(crate) use health::{SILENCE, StallWatch};
 pub use lease::{Found, Lease, NoNode, occupied, off_duty};
 pub use node::{Call, Node, ServedModel};
-use queue::{Bounds, Queue};
-use registry::Registry;
 pub use shelf::Shelf;
-use sqlx::PgPool;
-use way::Way;
 
 const TRY_AGAIN_EVERY: Duration = Duration::from_millis(250);
 /// What may wait for a node at once on a replica.

@@ -53,9 +53,6 @@ fn at_random(count: usize, random: u64) -> impl Iterator<Item = usize> {
     let (start, mut step) = (random % size, (random >> 32) % size);
     while greatest_common_divisor(step, size) != 1 {
         step = (step + 1) % size;
-        if size == 1 {
-            break;
-        }
     }
     (0..count as u64).map(move |turn| ((start + turn * step) % size) as usize)
 }
