@@ -24,7 +24,7 @@ use crate::app::App;
 use crate::body::Json;
 use crate::error::{Failure, Problem};
 use crate::nodes::direct::advertise;
-use crate::nodes::{blobs, enrol, tunnel};
+use crate::nodes::{blobs, enrol, key, standing, tunnel};
 use crate::{organization, v1};
 
 /// The id of a request, which its reply bears as `x-request-id`.
@@ -54,7 +54,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(api::limits::show, api::limits::set))
         .routes(routes!(api::nodes::create_token))
         .routes(routes!(api::nodes::list))
-        .routes(routes!(api::nodes::remove))
+        .routes(routes!(api::nodes::show, api::nodes::change, api::nodes::remove))
+        .routes(routes!(api::maintenance::plan, api::maintenance::list))
+        .routes(routes!(api::maintenance::call_off))
         .routes(routes!(api::attached::attach, api::attached::list))
         .routes(routes!(api::attached::change, api::attached::detach))
         .routes(routes!(api::energy::node))
@@ -75,6 +77,8 @@ fn routes() -> OpenApiRouter<App> {
         // Nodes, with a token and then with their own key
         .routes(routes!(enrol::enrol))
         .routes(routes!(tunnel::open))
+        .routes(routes!(key::change))
+        .routes(routes!(standing::show))
         .routes(routes!(blobs::outline))
         .routes(routes!(blobs::range))
         .routes(routes!(blobs::bad_group))

@@ -12,7 +12,8 @@
 //!   [`hardware`]: what devices draw
 //! - [`sse`], [`frame`]: the event stream between node and gateway; [`continuation`]: how another node goes on with it
 //! - [`region`]: where a node is
-//! - [`manifest`], [`node`]: what a node is, offers and promises; [`blob`]: how model files travel between nodes; [`upstream`]: how any other server's answers become a node's
+//! - [`manifest`], [`node`], [`standing`]: what a node is, offers and promises, and what its gateway makes of it; [`blob`]: how
+//!   model files travel between nodes; [`upstream`]: how any other server's answers become a node's
 
 pub mod units;
 
@@ -53,5 +54,7 @@ pub mod blob;
 pub mod manifest;
 
 pub mod node;
+
+pub mod standing;
 
 pub mod upstream;

@@ -19,6 +19,11 @@ pub const ENROL_PATH: &str = "/node/v1/enrol";
 pub const TUNNEL_PATH: &str = "/node/v1/tunnel";
 /// The name of the protocol that the connection is upgraded to.
 pub const TUNNEL_PROTOCOL: &str = "commonwatt-tunnel/1";
+/// On the gateway: an enrolled node changes its key, with a greeting and a [`KeyChange`]. 204; 401 when the greeting is not
+/// signed by the key that counts, 409 when another node has the new one.
+pub const KEY_PATH: &str = "/node/v1/key";
+/// On the gateway: an enrolled node asks, with a greeting, for its [`Standing`](crate::standing::Standing).
+pub const STANDING_PATH: &str = "/node/v1/standing";
 /// On the node, through the tunnel: what it sells.
 pub const OFFER_PATH: &str = "/node/v1/offer";
 /// On the node, through the tunnel: an endless event stream of [`NodeStatus`].
@@ -54,6 +59,8 @@ pub fn moved_limit<Tokens: Copy + Default + Ord>(now: Tokens, asked: Tokens) -> 
 pub const TICKET_HEADER: &str = "x-commonwatt-ticket";
 /// Goes before what a node signs to enrol, so that the signature means nothing elsewhere.
 pub const ENROL_CONTEXT: &str = "commonwatt enrolment v1";
+/// Goes before what a node signs to change its key.
+pub const KEY_CONTEXT: &str = "commonwatt key change v1";
 /// The audience of the greeting that opens a tunnel.
 pub const TUNNEL_AUDIENCE: &str = "commonwatt-tunnel";
 
@@ -84,6 +91,25 @@ pub struct Enrolled {
     pub node: Uuid,
     /// Ed25519 public key, base64url without padding, that signs this gateway's tickets.
     pub ticket_key: String,
+}
+
+/// A node changes its key: a greeting alone could be somebody else's copy, so both keys sign.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyChange {
+    /// The new Ed25519 public key, 32 bytes in base64url without padding.
+    pub public_key: String,
+    /// Ed25519 by the new key over [`KeyChange::signed_bytes`], base64url without padding: the node holds it.
+    pub signature: String,
+    /// The same by the old key: the change is the node's own.
+    pub previous_signature: String,
+}
+
+impl KeyChange {
+    /// The bytes that both keys sign; keys in base64url without padding.
+    pub fn signed_bytes(node: Uuid, previous: &str, public_key: &str) -> Vec<u8> {
+        format!("{KEY_CONTEXT}\n{node}\n{previous}\n{public_key}").into_bytes()
+    }
 }
 
 /// What a node says when it dials in: a JWS (EdDSA) with the node's own key.

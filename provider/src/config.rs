@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use openapi::price::Price;
 use openapi::region::Region;
@@ -11,6 +12,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::direct::DirectConfig;
+use crate::gateway::{Gateway, check_given, given_for};
 use crate::node::Place;
 use crate::pull::SourceChoice;
 use crate::pull::catalogue::DEFAULT_MODEL;
@@ -37,7 +39,10 @@ pub enum Command {
         #[arg(long, env = "COMMONWATT_NODE_LISTEN", default_value = "127.0.0.1:8090")]
         listen: SocketAddr,
     },
-    /// Say what measures energy on this machine, how good its figures are, and what would make them better.
+    /// Change the node's key: make a new one, tell its gateways, and use it from then on.
+    RotateKey(RotateConfig),
+    /// Say what measures energy on this machine, how good its figures are, and what would make them better; with --gateway
+    /// also what is between the node and its work.
     Doctor(Box<DoctorConfig>),
     /// Print the description of the local API as OpenAPI JSON.
     Openapi,
@@ -63,9 +68,20 @@ pub struct ModelConfig {
 pub struct PullConfig {
     #[command(flatten)]
     pub model: ModelConfig,
-    /// Gateway that this node has joined: its other nodes are asked too.
-    #[arg(long, env = "COMMONWATT_GATEWAY", value_delimiter = ',')]
-    pub gateway: Vec<Url>,
+    /// Gateway that this node has joined, as for serving: its other nodes are asked too.
+    #[arg(long, env = "COMMONWATT_GATEWAY", value_delimiter = ';')]
+    pub gateway: Vec<Gateway>,
+}
+
+/// Which key to change.
+#[derive(Clone, Debug, Args)]
+pub struct RotateConfig {
+    /// Folder of the node, with its key and its enrolments.
+    #[arg(long, env = "COMMONWATT_DATA", default_value = "./data/node")]
+    pub data: PathBuf,
+    /// The gateways that know the node, to be sure; all that it is enrolled with if not given.
+    #[arg(long, env = "COMMONWATT_GATEWAY", value_delimiter = ';')]
+    pub gateway: Vec<Gateway>,
 }
 
 /// What to look at.
@@ -75,6 +91,15 @@ pub struct DoctorConfig {
     pub upstream: UpstreamConfig,
     #[command(flatten)]
     pub energy: EnergyConfig,
+    /// Gateway to look at, as for serving. Without one only this machine is looked at.
+    #[arg(long, env = "COMMONWATT_GATEWAY", value_delimiter = ';')]
+    pub gateway: Vec<Gateway>,
+    /// Folder of the node, with its model, its key and its enrolments.
+    #[arg(long, env = "COMMONWATT_DATA", default_value = "./data/node")]
+    pub data: PathBuf,
+    /// Name of the model that is served.
+    #[arg(long, env = "COMMONWATT_MODEL")]
+    pub model: Option<String>,
 }
 
 /// How to serve it.
@@ -93,15 +118,16 @@ pub struct ServeConfig {
     #[arg(long, env = "COMMONWATT_NODE_LISTEN", default_value = "127.0.0.1:8090")]
     pub listen: SocketAddr,
     /// Gateway to join, such as `https://gateway.example`; several addresses of the same gateway are separated by commas.
-    /// Without one the node serves this machine alone.
-    #[arg(long, env = "COMMONWATT_GATEWAY", value_delimiter = ',')]
-    pub gateway: Vec<Url>,
-    /// One-time enrolment token from the gateway; needed the first time only.
-    #[arg(long, env = "COMMONWATT_TOKEN", hide_env_values = true)]
-    pub token: Option<String>,
-    /// File that holds the enrolment token.
-    #[arg(long, env = "COMMONWATT_TOKEN_FILE", conflicts_with = "token")]
-    pub token_file: Option<PathBuf>,
+    /// Given again, or after a semicolon, for each further gateway. Without one the node serves this machine alone.
+    #[arg(long, env = "COMMONWATT_GATEWAY", value_delimiter = ';')]
+    pub gateway: Vec<Gateway>,
+    /// One-time enrolment token from the gateway; needed the first time only. With several gateways each has its own, as
+    /// `gateway.example=enrol-cw-…`, given again or after a semicolon.
+    #[arg(long, env = "COMMONWATT_TOKEN", hide_env_values = true, value_delimiter = ';')]
+    pub token: Vec<String>,
+    /// File that holds the enrolment token; with several gateways as `gateway.example=/path`.
+    #[arg(long, env = "COMMONWATT_TOKEN_FILE", value_delimiter = ';', conflicts_with = "token")]
+    pub token_file: Vec<String>,
     /// What this machine is called on the gateway; its host name if not given.
     #[arg(long, env = "COMMONWATT_NODE_NAME")]
     pub name: Option<String>,
@@ -225,19 +251,30 @@ impl ServeConfig {
         }
     }
 
-    /// The enrolment token, from the flag or the file.
+    /// A gateway's enrolment token, from the flag or the file.
     ///
     /// # Errors
     /// When the file can't be read.
-    pub fn token(&self) -> anyhow::Result<Option<String>> {
-        match (&self.token, &self.token_file) {
-            (Some(token), _) => Ok(Some(token.trim().to_owned())),
-            (None, None) => Ok(None),
-            (None, Some(path)) => match std::fs::read_to_string(path) {
-                Ok(text) => Ok(Some(text.trim().to_owned())),
-                Err(error) => anyhow::bail!("cannot read the enrolment token from {}: {error}", path.display()),
-            },
+    pub fn token(&self, gateway: &Gateway) -> anyhow::Result<Option<String>> {
+        if let Some(token) = given_for(gateway, &self.gateway, &self.token) {
+            return Ok(Some(token.trim().to_owned()));
         }
+        let Some(path) = given_for(gateway, &self.gateway, &self.token_file) else { return Ok(None) };
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the enrolment token from {path}"))?;
+        Ok(Some(text.trim().to_owned()))
+    }
+
+    /// Makes sure that no gateway is shown another's token, and that the door for those that dial is one gateway's.
+    ///
+    /// # Errors
+    /// Says which flag is wrong.
+    pub fn check_gateways(&self) -> anyhow::Result<()> {
+        if self.gateway.len() > 1 && self.direct.direct_url.is_some() {
+            bail!("--direct-url is for one gateway, and there are several: leave it out, and they use tunnels");
+        }
+        check_given("--token", &self.gateway, &self.token)?;
+        check_given("--token-file", &self.gateway, &self.token_file)
     }
 
     /// What this machine is called.
@@ -297,11 +334,42 @@ mod tests {
 
     #[test]
     fn a_gateway_has_one_address_or_several() {
-        let gateways = |text: &str| serve(&["--gateway", text]).map(|config| config.gateway);
-        assert_eq!(gateways("http://a").unwrap().len(), 1);
-        let two = gateways("http://a,https://b:8443").unwrap();
-        assert_eq!(two.iter().map(Url::as_str).collect::<Vec<_>>(), ["http://a/", "https://b:8443/"]);
-        assert_eq!(serve(&[]).unwrap().gateway, []);
-        assert!(gateways("http://a,").is_err() && gateways("nonsense").is_err());
+        let gateways = |arguments: &[&str]| {
+            let config = serve(arguments).unwrap();
+            config.gateway.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(gateways(&["--gateway", "http://a"]), ["http://a/"]);
+        assert_eq!(gateways(&["--gateway", "http://a,https://b:8443"]), ["http://a/,https://b:8443/"]);
+        let two = ["http://a/,http://b/", "http://c/"];
+        assert_eq!(gateways(&["--gateway", "http://a,http://b", "--gateway", "http://c"]), two);
+        assert_eq!(gateways(&["--gateway", "http://a,http://b;http://c"]), two);
+        assert!(gateways(&[]).is_empty() && serve(&["--gateway", "gateway.example"]).is_err());
+    }
+
+    #[test]
+    fn a_token_is_for_its_gateway() {
+        let alone = serve(&["--gateway", "http://a", "--token", " enrol-cw-1 "]).unwrap();
+        assert_eq!(alone.token(&alone.gateway[0]).unwrap().as_deref(), Some("enrol-cw-1"));
+        let two = serve(&["--gateway", "http://a;http://b", "--token", "b=1;a=2"]).unwrap();
+        assert!(two.check_gateways().is_ok());
+        assert_eq!(two.token(&two.gateway[0]).unwrap().as_deref(), Some("2"));
+        assert!(serve(&["--gateway", "http://a;http://b", "--token", "1"]).unwrap().check_gateways().is_err());
+        let dialled = ["--direct-url", "https://n", "--direct-listen", "127.0.0.1:0", "--gateway", "http://a;http://b"];
+        assert!(
+            serve(&dialled).unwrap().check_gateways().is_err()
+                && serve(&dialled[..4]).unwrap().check_gateways().is_ok()
+        );
+        let missing = serve(&["--gateway", "http://a", "--token-file", "/no/such/file"]).unwrap();
+        let error = format!("{:#}", missing.token(&missing.gateway[0]).unwrap_err());
+        assert!(error.contains("/no/such/file"), "{error}");
+    }
+
+    #[test]
+    fn the_doctor_takes_what_the_node_is_served_with() {
+        let config = Config::try_parse_from(["commonwatt-node", "doctor", "--zone", "DE", "--gateway", "http://a"]);
+        let Command::Doctor(config) = config.unwrap().command else { panic!() };
+        assert_eq!((config.energy.zone.as_deref(), config.gateway.len()), (Some("DE"), 1));
+        let alone = Config::try_parse_from(["commonwatt-node", "doctor"]).unwrap().command;
+        assert!(matches!(alone, Command::Doctor(config) if config.gateway.is_empty()));
     }
 }

@@ -168,6 +168,7 @@ async fn guard(State(keeper): State<Arc<Keeper>>, request: Request, next: Next) 
     let challenge = challenge.filter(|_| request.uri().path() == OFFER_PATH);
     let mut response = next.run(request).await;
     if let Some(nonce) = challenge {
+        keeper.identity.refresh();
         let proof = Proof { sub: keeper.node, aud: PROOF_AUDIENCE.to_owned(), nonce };
         let proof = keeper.identity.statement(&proof).ok().and_then(|proof| HeaderValue::try_from(proof).ok());
         response.headers_mut().extend(proof.map(|proof| (http::HeaderName::from_static(PROOF_HEADER), proof)));

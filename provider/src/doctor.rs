@@ -1,20 +1,29 @@
-//! `commonwatt-node doctor`: what the node finds on this machine, what that means, and what would make it better.
+//! `commonwatt-node doctor`: what the node finds on this machine, what that means, and what would make it better; and what
+//! is between it and its gateways.
 
 use std::fmt::Write as _;
 
 use openapi::energy::Tier;
 
+use crate::checkup::{self, Outcome};
 use crate::config::DoctorConfig;
 use crate::energy::grid::Site;
 use crate::energy::sensor::{Finding, Kind};
 use crate::energy::setup::{Surveyed, survey};
 use crate::upstream::Upstream;
 
-/// The report, for people to read.
+/// What was found, for people to read.
+pub struct Report {
+    pub text: String,
+    /// Steps on the way to work that fail.
+    pub failed: usize,
+}
+
+/// Looks at the machine, and at its gateways if there are any.
 ///
 /// # Errors
 /// When what the operator says of the machine, or of his server, can't be.
-pub async fn report(config: &DoctorConfig) -> anyhow::Result<String> {
+pub async fn report(config: &DoctorConfig) -> anyhow::Result<Report> {
     let surveyed = survey(&config.energy).await?;
     let mut text = String::new();
     // Writing to a text does not fail.
@@ -24,7 +33,10 @@ pub async fn report(config: &DoctorConfig) -> anyhow::Result<String> {
     if config.upstream.upstream.is_some() {
         let _ = writeln!(text, "upstream   {}", Upstream::describe(&config.upstream).await?);
     }
-    Ok(text)
+    let steps = if config.gateway.is_empty() { Vec::new() } else { checkup::check(config).await };
+    let _ = steps.iter().try_for_each(|step| writeln!(text, "{step}"));
+    let failed = steps.iter().filter(|step| step.outcome == Outcome::Failed).count();
+    Ok(Report { text, failed })
 }
 
 fn machine(text: &mut String, Surveyed { machine, estimate, .. }: &Surveyed) -> std::fmt::Result {

@@ -13,6 +13,8 @@
 
 pub mod config;
 
+pub mod gateway;
+
 pub mod error;
 
 pub mod body;
@@ -37,6 +39,8 @@ pub mod node;
 
 pub mod measure;
 
+pub mod key;
+
 pub mod identity;
 
 pub mod ticket;
@@ -53,7 +57,13 @@ pub mod tunnel;
 
 pub mod direct;
 
+pub mod standing;
+
 pub mod connect;
+
+pub mod rotate;
+
+pub mod checkup;
 
 pub mod doctor;
 

@@ -7,8 +7,8 @@ use openapi::node::{Ticket, moved_limit};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// A request, and which try of it.
-type Attempt = (Uuid, u32);
+/// The node as its gateway knows it, which no other gateway's ticket can name; a request, and which try of it.
+type Attempt = (Uuid, Uuid, u32);
 
 /// The limits of all ticketed answers that wait or run on this node.
 #[derive(Clone, Default)]
@@ -52,7 +52,7 @@ impl Limits {
 }
 
 fn attempt(ticket: &Ticket) -> Attempt {
-    (ticket.request, ticket.attempt)
+    (ticket.aud, ticket.request, ticket.attempt)
 }
 
 /// The limit of one answer; nobody can move it any more once it is dropped.
@@ -149,6 +149,10 @@ mod tests {
         assert_eq!(limits.open(&ticket(request, 2, 5)).err(), Some(AlreadyRuns));
         assert!(!limits.set(&ticket(request, 1, 9)), "another attempt");
         assert!(!limits.set(&ticket(Uuid::now_v7(), 2, 9)), "another request");
+        let elsewhere = Ticket { aud: Uuid::now_v7(), ..ticket(request, 2, 0) };
+        assert!(!limits.set(&elsewhere), "another gateway");
+        let theirs = limits.open(&elsewhere).unwrap();
+        assert_eq!((limit.now(), theirs.now()), (5, 0), "each has its own");
         drop(limit);
         assert!(!limits.set(&ticket(request, 2, 9)), "it has ended");
         assert!(limits.open(&ticket(request, 2, 5)).is_ok());

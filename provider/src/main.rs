@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use provider::config::{Command, Config};
 use provider::pull::{self, Peers, PullSettings, catalogue};
-use provider::{doctor, router, serve};
+use provider::{doctor, rotate, router, serve};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -40,14 +40,22 @@ async fn run(config: Config) -> anyhow::Result<()> {
             serve::serve(*config, stop).await
         }
         Command::Pull(config) => {
-            let (model, peers) = (&config.model, Peers::of(&config.gateway, &config.model.data)?);
+            let (model, peers) = (&config.model, Peers::among(&config.gateway, &config.model.data)?);
             let settings = PullSettings { peers, ..PullSettings::default() };
             let entry = catalogue::find(model.catalogued())?;
             let folder = pull::pull_with(entry, &model.source, &model.data, &settings).await?;
             print(&folder.display().to_string())
         }
         Command::Healthcheck { listen } => healthcheck(listen).await,
-        Command::Doctor(config) => print(doctor::report(&config).await?.trim_end()),
+        Command::RotateKey(config) => print(&rotate::rotate(&config).await?),
+        Command::Doctor(config) => {
+            let report = doctor::report(&config).await?;
+            print(report.text.trim_end())?;
+            match report.failed {
+                0 => Ok(()),
+                failed => bail!("{failed} of the steps above fail: what to do is said there"),
+            }
+        }
         Command::Openapi => print(&router::document().to_pretty_json()?),
     }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use axum::serve::ListenerExt;
 use openapi::manifest::{ManifestFile, ModelManifest};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::blobs::Blobs;
@@ -38,7 +39,8 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
         format!("cannot listen on {}: choose another address with COMMONWATT_NODE_LISTEN", config.listen)
     })?;
-    let node = start(&config, &stop).await?;
+    config.check_gateways()?;
+    let (node, identity) = start(&config, &stop).await?;
     tracing::info!(listen = %listener.local_addr()?, model = node.manifest.name, slots = node.slots.count(), "the node is ready");
 
     if let Some(address) = config.metrics_listen {
@@ -47,8 +49,13 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
         })?;
         tokio::spawn(metrics::serve(Arc::clone(&node.metrics), listener, stop.clone()));
     }
-    let connected = (!config.gateway.is_empty())
-        .then(|| tokio::spawn(connect::stay_connected(config.clone(), Arc::clone(&node), stop.clone())));
+    let mut connected = JoinSet::new();
+    if let Some(identity) = identity {
+        for gateway in config.gateway.clone() {
+            let (config, identity, node) = (config.clone(), Arc::clone(&identity), Arc::clone(&node));
+            connected.spawn(connect::stay_connected(config, gateway, identity, node, stop.clone()));
+        }
+    }
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let serving =
         axum::serve(listener, router::local(Arc::clone(&node))).with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -60,8 +67,8 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     node.answers.close();
     let drained = tokio::time::timeout(Duration::from_secs(config.drain_seconds), async {
         node.answers.wait().await;
-        if let Some(connected) = connected {
-            connected.await??;
+        while let Some(ended) = connected.join_next().await {
+            ended?;
         }
         serving.await?.context("the local listener failed")
     });
@@ -77,8 +84,8 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     }
 }
 
-/// Gets what computes ready and puts the node together.
-async fn start(config: &ServeConfig, stop: &CancellationToken) -> anyhow::Result<Arc<Node>> {
+/// Gets what computes ready and puts the node together; with the identity that its gateways know, if there are any.
+async fn start(config: &ServeConfig, stop: &CancellationToken) -> anyhow::Result<(Arc<Node>, Option<Arc<Identity>>)> {
     // What the operator says is checked before the model is fetched.
     let surveyed = setup::survey(&config.energy).await?;
     let ready = match config.engine {
@@ -86,8 +93,8 @@ async fn start(config: &ServeConfig, stop: &CancellationToken) -> anyhow::Result
         EngineChoice::Openai => join(config).await?,
     };
     let folder = config.model.data.join("energy");
-    let identity = (!config.gateway.is_empty()).then(|| Identity::open(&config.model.data)).transpose()?;
-    let reports = identity.map(|identity| (folder.as_path(), Arc::new(identity)));
+    let identity = (!config.gateway.is_empty()).then(|| Identity::open(&config.model.data)).transpose()?.map(Arc::new);
+    let reports = identity.clone().map(|identity| (folder.as_path(), identity));
     let outside = Outside { reports, collector: config.metrics_collector.as_deref() };
     let metered = setup::start(&config.energy, surveyed, (&ready.manifest, ready.place), outside, stop)?;
     let slots = Slots::new(ready.slots, config.queue);
@@ -95,7 +102,7 @@ async fn start(config: &ServeConfig, stop: &CancellationToken) -> anyhow::Result
         tokio::spawn(Arc::clone(upstream).watch(slots.clone(), stop.clone()));
     }
     let said = Said { price: config.price, place: config.place(), tokens_per_second: ready.tokens_per_second };
-    Ok(Node::new(ready.backend, (ready.manifest, ready.blobs), slots, metered, said))
+    Ok((Node::new(ready.backend, (ready.manifest, ready.blobs), slots, metered, said), identity))
 }
 
 /// What computes, and what there is to say of it.
@@ -114,7 +121,7 @@ async fn load(config: &ServeConfig) -> anyhow::Result<Ready> {
         bail!("--upstream is for a server of yours: say --engine openai with it");
     }
     let entry = catalogue::find(config.model.catalogued())?;
-    let peers = Peers::of(&config.gateway, &config.model.data)?;
+    let peers = Peers::among(&config.gateway, &config.model.data)?;
     let settings = PullSettings { peers, ..PullSettings::default() };
     let folder = pull::pull_with(entry, &config.model.source, &config.model.data, &settings).await?;
     let manifest = manifest(entry);

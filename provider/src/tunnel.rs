@@ -19,6 +19,7 @@ use openapi::node::{TUNNEL_PATH, TUNNEL_PROTOCOL};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -61,12 +62,19 @@ async fn dial(gateway: &Url, greeting: &str) -> anyhow::Result<Upgraded> {
     match gateway.scheme() {
         "http" => upgrade(stream, gateway, greeting).await,
         "https" => {
-            let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())?;
-            let stream = tls()?.connect(name, stream).await.context("the gateway's certificate or TLS was refused")?;
+            let stream = encrypt(host.trim_matches(['[', ']']), stream)
+                .await
+                .context("the gateway's certificate or TLS was refused")?;
             upgrade(stream, gateway, greeting).await
         }
         other => bail!("a gateway's URL begins with http:// or https://, not {other}://"),
     }
+}
+
+/// Speaks TLS with a gateway of this name.
+pub(crate) async fn encrypt(host: &str, stream: TcpStream) -> anyhow::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(host.to_owned())?;
+    Ok(tls()?.connect(name, stream).await?)
 }
 
 fn tls() -> anyhow::Result<tokio_rustls::TlsConnector> {

@@ -16,6 +16,7 @@ mod lifecycle;
 mod limits;
 mod money;
 mod nodes;
+mod operators;
 mod paid;
 mod processor;
 mod refusals;

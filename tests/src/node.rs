@@ -1,13 +1,13 @@
 //! A real node with the real model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::{Client, Response};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::process::{Program, resident_bytes};
+use crate::process::{Program, binary, resident_bytes};
 use crate::{Gateway, eventually};
 
 /// The model that every real node serves here.
@@ -113,6 +113,23 @@ impl Node {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.program.pid()
+    }
+
+    /// Its folder, with its key and its enrolments.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Runs another command of the program on this node's folder, or on a copy of it; what it printed, and whether it went
+    /// well.
+    ///
+    /// # Panics
+    /// When it can't be run.
+    pub async fn command(folder: &Path, arguments: &[&str]) -> (String, bool) {
+        let mut command = tokio::process::Command::new(binary("commonwatt-node"));
+        command.args(arguments).env("COMMONWATT_DATA", folder).env("NO_COLOR", "1");
+        let output = command.output().await.expect("it runs");
+        (String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(), output.status.success())
     }
 
     /// As `kill -9`.

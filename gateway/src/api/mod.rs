@@ -15,6 +15,8 @@ pub mod ledger;
 
 pub mod limits;
 
+pub mod maintenance;
+
 pub mod nodes;
 
 pub mod prices;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -17,6 +17,7 @@ use super::table;
 use crate::app::App;
 use crate::inference::ship;
 use crate::nodes::connection;
+use crate::nodes::operate::signing_keys;
 use crate::nodes::way::Way;
 
 /// A report of a node with sixteen pools, and as many requests as end in a minute.
@@ -27,16 +28,16 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Reads a node's reports. Never ends: a node that reports nothing, or nonsense, can still serve. While the database is
 /// away, the node keeps them.
-pub(crate) async fn follow(app: &App, node: Uuid, tunnel: &Way, public_key: &[u8]) {
-    match read_all(app, node, tunnel, public_key).await {
+pub(crate) async fn follow(app: &App, node: Uuid, tunnel: &Way) {
+    match read_all(app, node, tunnel).await {
         Ok(()) => tracing::debug!(%node, "a node reports no energy any more"),
         Err(error) => tracing::warn!(%node, "a node's energy reports can't be read: {error:#}"),
     }
     std::future::pending().await
 }
 
-async fn read_all(app: &App, node: Uuid, tunnel: &Way, public_key: &[u8]) -> anyhow::Result<()> {
-    let key = DecodingKey::from_ed_components(&BASE64_URL_SAFE_NO_PAD.encode(public_key))?;
+async fn read_all(app: &App, node: Uuid, tunnel: &Way) -> anyhow::Result<()> {
+    let mut signer = Signer { node, keys: patiently(app, || signing_keys(&app.database, node)).await };
     let after = patiently(app, || table::newest(&app.database, node)).await;
     let response = tunnel.send(node, connection::get(&format!("{ENERGY_PATH}?after={after}"))?).await?;
     if response.status() != StatusCode::OK {
@@ -58,19 +59,33 @@ async fn read_all(app: &App, node: Uuid, tunnel: &Way, public_key: &[u8]) -> any
         rest = true;
         for event in scanner.push(&bytes)? {
             if let Some(data) = event.data() {
-                take(app, (node, &tunnel.offer().energy), &key, &serde_json::from_str::<String>(data)?).await?;
+                take(app, &tunnel.offer().energy, &mut signer, &serde_json::from_str::<String>(data)?).await?;
             }
         }
     }
 }
 
-async fn take(
-    app: &App,
-    (node, offer): (Uuid, &EnergyOffer),
-    key: &DecodingKey,
-    statement: &str,
-) -> anyhow::Result<()> {
-    let report = match read(statement, key) {
+/// A node, and the keys with which it may have signed a report.
+struct Signer {
+    node: Uuid,
+    keys: Vec<Vec<u8>>,
+}
+
+impl Signer {
+    /// The report, if the node has signed it. It may have changed its key under way, so keys are asked for again before a
+    /// report is refused.
+    async fn read(&mut self, app: &App, statement: &str) -> anyhow::Result<EnergyReport> {
+        if let Ok(report) = read(statement, &self.keys) {
+            return Ok(report);
+        }
+        self.keys = patiently(app, || signing_keys(&app.database, self.node)).await;
+        read(statement, &self.keys)
+    }
+}
+
+async fn take(app: &App, offer: &EnergyOffer, signer: &mut Signer, statement: &str) -> anyhow::Result<()> {
+    let node = signer.node;
+    let report = match signer.read(app, statement).await {
         Ok(report) => report,
         Err(error) => {
             tracing::warn!(%error, %node, "a node's energy report is not signed by it, and does not count");
@@ -91,13 +106,22 @@ async fn take(
     Ok(())
 }
 
-/// The report, if the node has signed it.
-fn read(statement: &str, key: &DecodingKey) -> anyhow::Result<EnergyReport> {
+/// The report, if it is signed by one of these keys: the one that counts, or the one before it. Whoever has but the older
+/// one can't open a tunnel to bring reports through.
+fn read(statement: &str, keys: &[Vec<u8>]) -> anyhow::Result<EnergyReport> {
     let mut validation = Validation::new(Algorithm::EdDSA);
     // A report has no audience and no end.
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
-    Ok(jsonwebtoken::decode::<EnergyReport>(statement, key, &validation)?.claims)
+    let mut refused = anyhow!("the node has no key");
+    for key in keys {
+        let key = DecodingKey::from_ed_components(&BASE64_URL_SAFE_NO_PAD.encode(key))?;
+        match jsonwebtoken::decode::<EnergyReport>(statement, &key, &validation) {
+            Ok(report) => return Ok(report.claims),
+            Err(error) => refused = error.into(),
+        }
+    }
+    Err(refused)
 }
 
 /// Asks the database until it answers. What it refuses for good is said, and left out.
@@ -118,5 +142,44 @@ async fn patiently<T: Default, Asked: Future<Output = Result<T, sqlx::Error>>>(
             () = app.closing.cancelled() => return T::default(),
             () = tokio::time::sleep(TRY_AGAIN) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+    use jsonwebtoken::{EncodingKey, Header};
+    use openapi::energy::StepCosts;
+    use openapi::units::Microseconds;
+
+    use super::*;
+
+    /// A report, and the public key that verifies it.
+    fn signed(sequence: u64) -> (String, Vec<u8>) {
+        let report = EnergyReport {
+            sequence,
+            previous: String::new(),
+            from: Microseconds::ZERO,
+            to: Microseconds::new(1),
+            busy_microseconds: Microseconds::ZERO,
+            pools: Vec::new(),
+            costs: StepCosts::default(),
+            grid: None,
+            settled: Vec::new(),
+        };
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        let public = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap().public_key().as_ref().to_vec();
+        let key = EncodingKey::from_ed_der(pkcs8.as_ref());
+        (jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &report, &key).unwrap(), public)
+    }
+
+    #[test]
+    fn a_report_is_read_with_the_key_that_counts_and_with_the_one_before_it() {
+        let ((report, previous), (_, current), (_, stranger)) = (signed(7), signed(8), signed(9));
+        for keys in [vec![previous.clone()], vec![current.clone(), previous]] {
+            assert_eq!(read(&report, &keys).unwrap().sequence, 7);
+        }
+        assert!(read(&report, &[current, stranger]).is_err() && read(&report, &[]).is_err());
     }
 }

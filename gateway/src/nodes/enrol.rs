@@ -1,5 +1,5 @@
-//! How a node joins: its operator makes a one-time token, the node trades it for an identity. The only module that writes
-//! the tables `nodes` and `enrolment_tokens`.
+//! How a node joins: its operator makes a one-time token, the node trades it for an identity. With `operate.rs` the only
+//! module that writes the table `nodes`, and the only one that writes `enrolment_tokens`.
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine as _;
@@ -52,7 +52,12 @@ fn proven_key(enrolment: &Enrolment) -> Result<Vec<u8>, ApiError> {
 }
 
 /// Uses the token up and makes the node, both or neither. A key that enrols again in the same account stays the same node.
-async fn bind(database: &PgPool, token: &[u8], name: &str, public_key: &[u8]) -> Result<Option<Uuid>, sqlx::Error> {
+pub(super) async fn bind(
+    database: &PgPool,
+    token: &[u8],
+    name: &str,
+    public_key: &[u8],
+) -> Result<Option<Uuid>, sqlx::Error> {
     let mut transaction = database.begin().await?;
     let used = sqlx::query!(
         "update enrolment_tokens set used_at = now() where token_hash = $1 and used_at is null and expires_at > now()

@@ -1,6 +1,8 @@
 //! The nodes that are connected, to this replica or to another: what each serves, how loaded it is, and which one gets the
 //! next request.
 
+mod advice;
+
 pub mod affinity;
 
 pub mod attached;
@@ -15,7 +17,11 @@ pub mod direct;
 
 pub mod enrol;
 
+pub mod key;
+
 pub mod marginal;
+
+pub mod operate;
 
 pub mod preference;
 
@@ -34,6 +40,8 @@ pub mod registry;
 mod shelf;
 
 pub mod skip;
+
+pub mod standing;
 
 pub mod tunnel;
 

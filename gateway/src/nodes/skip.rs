@@ -59,7 +59,7 @@ impl Skip {
         }
     }
 
-    fn all() -> impl Iterator<Item = Self> {
+    pub(super) fn all() -> impl Iterator<Item = Self> {
         let own = [
             Self::Unreachable,
             Self::Paused,
@@ -101,10 +101,15 @@ impl Skips {
         self.chosen.load(Ordering::Relaxed)
     }
 
-    /// The reasons that there were, by their names.
-    pub fn by_reason(&self) -> BTreeMap<&'static str, u64> {
+    /// The reasons that there were, and how often.
+    pub fn counts(&self) -> impl Iterator<Item = (Skip, u64)> {
         let count = |skip: Skip| self.reasons.get(skip.index()).map_or(0, |count| count.load(Ordering::Relaxed));
-        Skip::all().map(|skip| (skip.word(), count(skip))).filter(|(_, count)| *count > 0).collect()
+        Skip::all().map(move |skip| (skip, count(skip))).filter(|(_, count)| *count > 0)
+    }
+
+    /// The same by their names.
+    pub fn by_reason(&self) -> BTreeMap<&'static str, u64> {
+        self.counts().map(|(skip, count)| (skip.word(), count)).collect()
     }
 }
 

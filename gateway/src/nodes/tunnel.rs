@@ -63,8 +63,7 @@ pub(super) struct Guest {
 
 /// The node that signed the greeting.
 pub(super) async fn who(app: &App, headers: &HeaderMap) -> Result<Guest, Failure> {
-    let refused =
-        || ApiError::new(401, "invalid_request_error", Some("unknown_node"), "This node is not enrolled here.");
+    let refused = unknown_node;
     let greeting = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     let greeting = greeting.ok_or_else(refused)?;
     let claimed = jsonwebtoken::dangerous::insecure_decode::<Greeting>(greeting).map_err(|_| refused())?.claims.sub;
@@ -75,6 +74,11 @@ pub(super) async fn who(app: &App, headers: &HeaderMap) -> Result<Guest, Failure
     validation.leeway = CLOCK_SKEW_SECONDS;
     let proven = jsonwebtoken::decode::<Greeting>(greeting, &key, &validation).map_err(|_| refused())?.claims;
     Ok(Guest { id: proven.sub, public_key })
+}
+
+/// Whoever greets is no node of this gateway.
+pub(super) fn unknown_node() -> ApiError {
+    ApiError::new(401, "invalid_request_error", Some("unknown_node"), "This node is not enrolled here.")
 }
 
 /// Keeps a tunnel for as long as it lasts.
@@ -120,7 +124,7 @@ pub(super) async fn attend(
         told = follow_status(&app.nodes, node.id, way) => told,
         ended = connection => ended?.map_err(anyhow::Error::from),
         () = app.closing.cancelled() => Ok(()),
-        () = energy::follow::follow(app, node.id, way, &node.public_key) => Ok(()),
+        () = energy::follow::follow(app, node.id, way) => Ok(()),
     }
 }
 

@@ -46,6 +46,14 @@ impl Peers {
         let enrolled = identity.enrolled_with(gateways)?;
         Ok(enrolled.map(|enrolled| Self { gateways: gateways.to_vec(), identity, node: enrolled.node }))
     }
+
+    /// The way through the first of these gateways that the node is enrolled with; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`Peers::of`].
+    pub fn among(gateways: &[crate::gateway::Gateway], data_dir: &Path) -> anyhow::Result<Option<Self>> {
+        gateways.iter().find_map(|gateway| Self::of(&gateway.addresses, data_dir).transpose()).transpose()
+    }
 }
 
 impl fmt::Debug for Peers {

@@ -110,13 +110,13 @@ async fn a_server_that_takes_its_time_is_waited_for_with_signs_of_life() {
     let gate = Arc::new(Notify::new());
     *upstream.gate.lock().unwrap() = Some(Arc::clone(&gate));
     let (attached, call) = (upstream.attached(), call(100));
+    let began = tokio::time::Instant::now();
     let mut asking = Box::pin(attached.send(uuid::Uuid::now_v7(), request(CHAT, &call, STREAMED)));
     let heard = tokio::select! {
         _ = &mut asking => unreachable!("the head is held back"),
         heard = upstream.hears() => heard,
     };
     tokio::time::pause();
-    let began = tokio::time::Instant::now();
     let mut body = asking.await.unwrap().into_body();
     assert!(began.elapsed() >= HEAD_WITHIN);
     assert_eq!(next(&mut body).await.unwrap().unwrap(), sse::comment(WAITING), "it is no failure yet");
