@@ -1,4 +1,5 @@
-//! A new version behind a load balancer: each replica is stopped and started in turn, and no client notices.
+//! A new version everywhere: each replica behind a load balancer, and each node, is stopped and started in turn, and no
+//! client notices.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +76,32 @@ async fn no_client_notices_a_rolling_restart_with_real_nodes() {
         books::shipped(gateway).await;
     }
     gateways[0].audit().await;
+}
+
+#[tokio::test]
+async fn no_client_notices_that_every_node_restarts() {
+    let gateway = Gateway::start().await;
+    let mut nodes = Vec::new();
+    for _ in 0..sized(2, 3) {
+        nodes.push(Node::join(&gateway, &["--slots", "2"]).await);
+    }
+    let clients = Arc::new(Clients::new(std::slice::from_ref(&gateway), &gateway.key));
+    let order = Order { tokens: 24, ..Order::default() };
+    let load = begin(clients, Pace::Closed { clients: 3 }, move |number| {
+        if number % 2 == 0 { Ask::stream(order) } else { Ask::whole(order) }
+    });
+    for _ in 0..sized(1, 5) {
+        for node in &mut nodes {
+            node.replace().await;
+            gateway.nodes(sized(2, 3)).await;
+        }
+    }
+    let seen = load.end().await;
+    let failed = failed(&seen);
+    println!("faults: restart of {} nodes, one by one: {} requests, {} failed", nodes.len(), seen.len(), failed.len());
+    assert!(failed.is_empty() && seen.len() > nodes.len(), "{failed:?}");
+    books::shipped(&gateway).await;
+    gateway.audit().await;
 }
 
 #[tokio::test]

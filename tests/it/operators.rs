@@ -105,7 +105,10 @@ async fn a_node_changes_its_key_while_it_answers_and_the_old_one_opens_nothing()
     while let Some(bytes) = stream.chunk().await.unwrap() {
         rest.push_str(&String::from_utf8_lossy(&bytes));
     }
-    assert!(rest.ends_with("data: [DONE]\n\n") && !rest.contains("lost"), "the tunnel that stands is left alone: {rest}");
+    assert!(
+        rest.ends_with("data: [DONE]\n\n") && !rest.contains("lost"),
+        "the tunnel that stands is left alone: {rest}"
+    );
 
     node.restart().await;
     answers(&gateway, 200).await;

@@ -143,6 +143,16 @@ impl Node {
         self.program = self.launch.start().await;
     }
 
+    /// Asks it to stop, waits until it has ended in good order, and starts it again on the same data.
+    ///
+    /// # Panics
+    /// When it ends with an error.
+    pub async fn replace(&mut self) {
+        self.program.terminate();
+        assert_eq!(self.program.ended().await, Some(0), "{}", self.program.log());
+        self.program = self.launch.start().await;
+    }
+
     /// Asks it to stop, as SIGTERM does.
     pub fn terminate(&self) {
         self.program.terminate();
