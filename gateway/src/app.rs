@@ -18,6 +18,7 @@ use crate::energy::Energies;
 use crate::energy::court::Court;
 use crate::energy::sample::Samples;
 use crate::idempotency::Idempotency;
+use crate::inference::hedging::Hedging;
 use crate::inference::running::Running;
 use crate::inference::typical::Typicals;
 use crate::journal::Journal;
@@ -46,6 +47,7 @@ pub struct Parts {
     pub journal: Journal,
     pub running: Arc<Running>,
     pub typicals: Typicals,
+    pub hedging: Hedging,
     pub energies: Energies,
     pub court: Court,
     pub samples: Samples,

@@ -20,6 +20,7 @@ use crate::energy::court::Court;
 use crate::energy::sample::Samples;
 use crate::energy::{self, Energies};
 use crate::idempotency::Idempotency;
+use crate::inference::hedging::Hedging;
 use crate::inference::running::Running;
 use crate::inference::typical::Typicals;
 use crate::ledger::audit;
@@ -83,7 +84,7 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
 }
 
 /// Puts the parts together.
-async fn build(
+pub(crate) async fn build(
     config: &ServeConfig,
     secrets: Arc<Secrets>,
     database: PgPool,
@@ -109,6 +110,7 @@ async fn build(
         replica: Arc::clone(&accounting.replica),
         running: Running::new(Arc::clone(&secrets), tasks.clone()),
         typicals: Typicals::default(),
+        hedging: Hedging::default(),
         energies: Energies::default(),
         court: Court::new(secrets.canaries, config.internal_listen.is_none()),
         samples: Samples::default(),

@@ -10,6 +10,7 @@ mod continuing;
 mod endings;
 mod energy;
 mod engine;
+mod hedging;
 mod keys;
 mod leases;
 mod lifecycle;

@@ -15,11 +15,13 @@ use crate::energy::court::Tried;
 use crate::nodes::{Lease, ServedModel};
 use crate::prices::PriceVersion;
 
-/// The attempt under way.
+/// An attempt under way.
 pub(super) struct Attempt {
     pub(super) request: Uuid,
     /// From 1.
     pub(super) number: u32,
+    /// The model, as the request names it.
+    pub(super) name: String,
     pub(super) lease: Lease,
     pub(super) price: PriceVersion,
     pub(super) model: Arc<ServedModel>,
@@ -57,6 +59,8 @@ impl Attempt {
             Outcome::NodeFailed => self.lease.failed(),
             // Who leaves before anything came says nothing about the node.
             Outcome::Refused | Outcome::ClientLeft if self.used.is_none() => {}
+            // Who was not waited for may have been about to answer, or dead.
+            Outcome::Outdone => {}
             _ => self.lease.succeeded(),
         }
         let delivered = said.delivered().completion.saturating_sub(self.before);
@@ -71,7 +75,7 @@ impl Attempt {
         self.judge(app, said, outcome);
         let used = self.used.as_ref();
         // The answer's energy is that of the node that brought it to its end; what others spent on it is shown beside.
-        let delivered_it = !said.is_unseen() && outcome != Outcome::NodeFailed;
+        let delivered_it = !said.is_unseen() && !matches!(outcome, Outcome::NodeFailed | Outcome::Outdone);
         AttemptRecord {
             request_id: self.request,
             attempt: self.number,
@@ -90,7 +94,8 @@ impl Attempt {
     /// What the node claims for the energy of an answer that is complete is held against what was counted here.
     fn judge(&self, app: &App, said: &Said, outcome: Outcome) {
         let node = self.lease.node();
-        let Some(used) = &self.used else { return app.court.came_to_nothing(node.id, self.request, self.number) };
+        let used = self.used.as_ref().filter(|_| outcome != Outcome::Outdone);
+        let Some(used) = used else { return app.court.came_to_nothing(node.id, self.request, self.number) };
         // What an attached server takes is the gateway's own estimate.
         if !self.model.names_tokens {
             return app.court.came_to_nothing(node.id, self.request, self.number);

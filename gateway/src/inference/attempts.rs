@@ -29,6 +29,7 @@ pub(super) type Failed = (Outcome, ApiError);
 
 /// Tries nodes until one begins to answer.
 pub(super) async fn begin(app: &App, meter: &mut Meter, request: &Arc<Request>) -> Result<Answer, Failed> {
+    app.hedging.earn();
     let mut tried = Tried::default();
     match attempt(app, meter, request, &mut tried).await {
         // An answer in one piece, of which the gateway knows a part.
@@ -85,9 +86,8 @@ async fn attempt(app: &App, meter: &mut Meter, request: &Arc<Request>, tried: &m
             Err(_) if meter.has_failed() => return Err((Outcome::NodeFailed, node_failed())),
             Err(refused) => return Err((Outcome::NoNode, refused)),
         };
-        tried.push(&found.lease.node());
         in_a_row += 1;
-        match forward(app, meter, found, request).await {
+        match forward(app, meter, found, request, tried).await {
             Ok(answer) => return Ok(answer),
             Err(Fault::Client(error)) => return Err((Outcome::Refused, error)),
             Err(Fault::Busy(error)) if in_a_row == most => return Err((Outcome::NoNode, error)),

@@ -2,32 +2,26 @@
 //! nothing yet, so what is the node's fault may be tried elsewhere.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use axum::body::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
-use hyper::{Request as HttpRequest, Response, StatusCode};
-use openapi::continuation::{CONTINUE_PATH, Continuation};
+use http_body_util::BodyExt;
 use openapi::error::{ApiError, ErrorBody};
 use openapi::frame::{USAGE_EVENT, UsageFrame, WAITING};
-use openapi::node::TICKET_HEADER;
 use openapi::sse::{self, Event, Scanner};
 use serde::Deserialize;
 
+use super::attempts::Tried;
 use super::meter::Meter;
-use super::price;
+use super::race::{Begun, race};
 use super::record::Outcome;
 use super::request::Request;
-use super::said::Said;
 use crate::app::App;
-use crate::nodes::{Found, NodeBody, StallWatch};
+use crate::nodes::{Found, NodeBody, ServedModel, StallWatch};
 
-/// A node acknowledges a request at once, even when it must wait for a slot.
-const HEADERS_WITHIN: Duration = Duration::from_secs(15);
 /// The longest event: an unstreamed answer is one.
 const LONGEST_EVENT: usize = 8 * 1024 * 1024;
-const LONGEST_ERROR: usize = 64 * 1024;
+const NO_ANSWER: &str = "it ended without an answer";
 
 /// Why an attempt gave no answer.
 #[derive(Debug)]
@@ -46,64 +40,33 @@ pub(super) struct Answer {
     pub(super) events: Events,
 }
 
-/// Sends the request to the leased node.
-pub(super) async fn forward(app: &App, meter: &mut Meter, found: Found, request: &Request) -> Result<Answer, Fault> {
-    let answer = try_node(app, meter, found, request).await;
+/// Sends the request to the leased node, and where it is hedged perhaps to a second one; the answer is that of whoever
+/// begins first. All that were asked are added to `tried`.
+pub(super) async fn forward(
+    app: &App,
+    meter: &mut Meter,
+    found: Found,
+    request: &Arc<Request>,
+    tried: &mut Tried,
+) -> Result<Answer, Fault> {
+    tried.push(&found.lease.node());
+    let Begun { model, events } = race(app, meter, found, request, tried).await?;
+    let answer = first_of(meter, events, &model).await;
     match &answer {
         Ok(_) => meter.answers(),
         Err(Fault::Client(_)) => meter.end_attempt(Outcome::Refused),
-        Err(Fault::Busy(busy)) => {
-            meter.is_refused(busy.retry_after.map(|seconds| Duration::from_secs(seconds.into())));
-            meter.end_attempt(Outcome::Refused);
-        }
-        Err(Fault::Node(reason)) => {
-            tracing::warn!(request = %meter.id(), node = ?meter.node(), reason, "an attempt failed");
+        Err(fault) => {
+            tracing::warn!(request = %meter.id(), node = ?meter.node(), ?fault, "an attempt failed");
             meter.end_attempt(Outcome::NodeFailed);
         }
     }
     answer
 }
 
-async fn try_node(app: &App, meter: &mut Meter, found: Found, request: &Request) -> Result<Answer, Fault> {
-    let node = found.lease.node();
-    let withdrawn = || Fault::Node("it withdrew the model".to_owned());
-    let model = node.model_named(&found.model).ok_or_else(withdrawn)?;
-    let price = price(app, &node, &found.model, meter.terms().at).ok_or_else(withdrawn)?;
-    let body = request.body_for(&found.model);
-    let call = meter.begin_attempt(found, price, &model);
-    let ticket = node.ticket(&app.secrets, &call).map_err(|error| Fault::Node(error.to_string()))?;
-    let asked = body.and_then(|body| ask(request, body, meter.said()));
-    let (path, body) = asked.map_err(|error| Fault::Node(error.to_string()))?;
-    let call = HttpRequest::post(path)
-        .header(CONTENT_TYPE, "application/json")
-        .header(TICKET_HEADER, ticket)
-        .extension(call)
-        .body(Full::new(body))
-        .map_err(|error| Fault::Node(error.to_string()))?;
-    let response = tokio::time::timeout(HEADERS_WITHIN, node.call(call)).await;
-    let response = response
-        .map_err(|_| Fault::Node("it did not answer".to_owned()))?
-        .map_err(|error| Fault::Node(error.to_string()))?;
-    if response.status() != StatusCode::OK {
-        return Err(match refusal(response).await {
-            // The client's request was good enough for the node that began.
-            Fault::Client(error) if meter.said().model().is_some() => Fault::Node(error.detail.message),
-            fault => fault,
-        });
-    }
-    let mut events = Events {
-        body: response.into_body(),
-        scanner: Scanner::new(LONGEST_EVENT),
-        ready: VecDeque::new(),
-        watch: StallWatch::new(node.typical_gap(), app.node_silence, Instant::now()),
-        // A node that computes them once more makes no new one for as long as that takes.
-        tokens: meter.said().tokens(),
-    };
-    let first = events.next_of_answer(meter).await.map_err(|broken| match broken {
-        Broken::Request(error) if meter.said().model().is_none() => Fault::Client(error),
-        broken => Fault::Node(broken.to_string()),
-    })?;
-    let first = first.ok_or_else(|| Fault::Node("it ended without an answer".to_owned()))?;
+/// The first event for the client, of an answer that has begun.
+async fn first_of(meter: &mut Meter, mut events: Box<Events>, model: &ServedModel) -> Result<Answer, Fault> {
+    let first = events.next_of_answer(meter).await.map_err(|broken| broken.fault(meter.said().model().is_some()))?;
+    let first = first.ok_or_else(|| Fault::Node(NO_ANSWER.to_owned()))?;
     // All that is missing may be the end mark.
     if !meter.said().is_finished() {
         check_model(&first, &model.name).map_err(|reason| {
@@ -111,18 +74,7 @@ async fn try_node(app: &App, meter: &mut Meter, found: Found, request: &Request)
             Fault::Node(reason)
         })?;
     }
-    Ok(Answer { first, events })
-}
-
-/// What the node is asked for: the answer, or what is missing of it.
-fn ask(request: &Request, body: Bytes, said: &Said) -> serde_json::Result<(&'static str, Bytes)> {
-    let path = request.endpoint.path();
-    if said.is_nothing() {
-        return Ok((path, body));
-    }
-    let request = serde_json::from_slice(&body)?;
-    let continuation = Continuation { path: path.to_owned(), request, so_far: said.so_far() };
-    Ok((CONTINUE_PATH, serde_json::to_vec(&continuation)?.into()))
+    Ok(Answer { first, events: *events })
 }
 
 /// The first event of every answer names the model that computes it.
@@ -139,26 +91,6 @@ fn check_model(first: &Event, model: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!("it answered as the model '{}'", openapi::error::echo(&head.model)))
-    }
-}
-
-/// Reads a node's error. Only a verdict on the request itself is passed on to the client.
-async fn refusal(response: Response<NodeBody>) -> Fault {
-    let status = response.status();
-    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    let body = Limited::new(response.into_body(), LONGEST_ERROR).collect().await;
-    let detail =
-        body.ok().and_then(|body| serde_json::from_slice::<ErrorBody>(&body.to_bytes()).ok()).map(|body| body.error);
-    match (status.as_u16(), detail) {
-        (400 | 413 | 415 | 422, Some(detail)) => {
-            Fault::Client(ApiError { status: status.as_u16(), detail, retry_after: None })
-        }
-        (429 | 503, Some(_)) => {
-            const SECONDS: u32 = 5;
-            let message = "All nodes that serve this model are busy. Try again shortly.";
-            Fault::Busy(ApiError::overloaded(message, seconds.unwrap_or(SECONDS)))
-        }
-        _ => Fault::Node(format!("it answered {status}")),
     }
 }
 
@@ -180,6 +112,14 @@ impl From<String> for Broken {
 }
 
 impl Broken {
+    /// The same for an attempt that gave no answer. Whose request was good enough for the node that began is not to blame.
+    pub(super) fn fault(self, goes_on: bool) -> Fault {
+        match self {
+            Self::Request(error) if !goes_on => Fault::Client(error),
+            broken => Fault::Node(broken.to_string()),
+        }
+    }
+
     /// What a node says when it ends an answer with an error event.
     fn said(data: Option<&str>) -> Self {
         match data.and_then(|data| serde_json::from_str::<ErrorBody>(data).ok()) {
@@ -191,17 +131,67 @@ impl Broken {
     }
 }
 
+/// What a node says before its answer, or that this begins.
+pub(super) enum Beginning {
+    /// It has used so much, and made no token yet.
+    Used(UsageFrame),
+    /// The next event is the answer's first, or says what it has used for that.
+    Begun,
+}
+
+/// Reads a usage frame.
+fn usage(event: &Event) -> Result<UsageFrame, String> {
+    let frame = event.data().and_then(|data| serde_json::from_str(data).ok());
+    frame.ok_or_else(|| "its usage frame is no usage frame".to_owned())
+}
+
 /// The events of an answer as they arrive.
 pub(super) struct Events {
     body: NodeBody,
     scanner: Scanner,
     ready: VecDeque<Event>,
     watch: StallWatch,
+    /// It has waited for the bytes that come next before, and was asked to do something else.
+    listens: bool,
     /// Of the answer, as far as the node has said.
     tokens: u64,
 }
 
 impl Events {
+    /// Those of an answer of which so many `tokens` are known: a node that computes them once more makes no new one for as
+    /// long as that takes.
+    pub(super) fn new(body: NodeBody, watch: StallWatch, tokens: u64) -> Self {
+        let (scanner, ready) = (Scanner::new(LONGEST_EVENT), VecDeque::new());
+        Self { body, scanner, ready, watch, listens: false, tokens }
+    }
+
+    /// Waits until the answer begins. Nothing is lost when this is dropped half way.
+    pub(super) async fn beginning(&mut self) -> Result<Beginning, Broken> {
+        loop {
+            let event = match self.ready.pop_front() {
+                Some(event) => event,
+                None if self.read().await? => continue,
+                None => return Err(NO_ANSWER.to_owned().into()),
+            };
+            match event.name() {
+                Some(USAGE_EVENT) => {
+                    let frame = usage(&event)?;
+                    if frame.completion_tokens == 0 && frame.finish_reason.is_none() {
+                        return Ok(Beginning::Used(frame));
+                    }
+                }
+                None if event.data().is_none() => {
+                    self.heed(&event);
+                    continue;
+                }
+                Some("error") => return Err(Broken::said(event.data())),
+                _ => {}
+            }
+            self.ready.push_front(event);
+            return Ok(Beginning::Begun);
+        }
+    }
+
     /// The next event for the client, comments left out; usage frames on the way go to the meter.
     async fn next_of_answer(&mut self, meter: &mut Meter) -> Result<Option<Event>, Broken> {
         loop {
@@ -225,8 +215,7 @@ impl Events {
             };
             match event.name() {
                 Some(USAGE_EVENT) => {
-                    let frame = event.data().and_then(|data| serde_json::from_str::<UsageFrame>(data).ok());
-                    let frame = frame.ok_or_else(|| "its usage frame is no usage frame".to_owned())?;
+                    let frame = usage(&event)?;
                     if frame.completion_tokens > std::mem::replace(&mut self.tokens, frame.completion_tokens)
                         && let Some(gap) = self.watch.token(Instant::now())
                     {
@@ -234,13 +223,20 @@ impl Events {
                     }
                     meter.observe(frame)?;
                 }
-                None if event.data().is_none() && event.raw == sse::comment(WAITING).as_bytes() => {
-                    self.watch.waits(Instant::now())
-                }
+                None if self.heed(&event) => {}
                 Some("error") => return Err(Broken::said(event.data())),
                 _ => return Ok(Some(event)),
             }
         }
+    }
+
+    /// Takes note of a node's word that it waits. False when the event is something else.
+    fn heed(&mut self, event: &Event) -> bool {
+        let waits = event.data().is_none() && event.raw == sse::comment(WAITING).as_bytes();
+        if waits {
+            self.watch.waits(Instant::now());
+        }
+        waits
     }
 
     /// True when an event for the client can be taken without waiting.
@@ -250,8 +246,13 @@ impl Events {
 
     /// Reads a chunk; false at the end.
     async fn read(&mut self) -> Result<bool, String> {
-        self.watch.listens(Instant::now());
-        let frame = tokio::time::timeout_at(self.watch.deadline().into(), self.body.frame()).await;
+        let now = Instant::now();
+        if !std::mem::replace(&mut self.listens, true) {
+            self.watch.listens(now);
+        }
+        let patience = self.watch.deadline().saturating_duration_since(now);
+        let frame = tokio::time::timeout(patience, self.body.frame()).await;
+        self.listens = false;
         let now = Instant::now();
         let stalled =
             || self.watch.verdict(now).map_or_else(|| "it fell silent".to_owned(), |stalled| stalled.to_string());

@@ -51,6 +51,9 @@ pub(super) struct Meter {
     admission: Admission,
     started: Instant,
     first_byte: Option<Microseconds>,
+    /// On nodes that have not begun to answer.
+    asked: Vec<Attempt>,
+    /// On the node that answers.
     running: Option<Attempt>,
     past: Vec<AttemptRecord>,
     /// What the last attempt took in energy.
@@ -70,6 +73,7 @@ impl Meter {
             admission,
             started: Instant::now(),
             first_byte: None,
+            asked: Vec::new(),
             running: None,
             past: Vec::new(),
             energy: None,
@@ -138,14 +142,13 @@ impl Meter {
         self.running.as_ref().map(|running| running.choice.as_str())
     }
 
-    /// A try on a node begins.
+    /// A try on a node begins. Several may be under way until one of the nodes begins to answer.
     pub(super) fn begin_attempt(&mut self, found: Found, price: PriceVersion, model: &Arc<ServedModel>) -> Call {
         let Found { lease, model: name, reason: choice } = found;
-        self.admission.request.model = name;
         let terms = self.admission.app.energies.terms(&lease.node());
         let call = Call {
             request: self.id(),
-            attempt: self.past.len() as u32 + 1,
+            attempt: self.attempts() as u32 + 1,
             model: model.id.clone(),
             max_tokens: u32::try_from(self.limit).unwrap_or(u32::MAX),
             price: price.price,
@@ -153,9 +156,10 @@ impl Meter {
         };
         self.admission.app.court.begins(lease.node_id(), call.request, call.attempt);
         self.admission.entry.attempts(&lease.node(), &call);
-        self.running = Some(Attempt {
+        self.asked.push(Attempt {
             request: call.request,
             number: call.attempt,
+            name,
             lease,
             price,
             model: Arc::clone(model),
@@ -166,6 +170,55 @@ impl Meter {
             used: None,
         });
         call
+    }
+
+    /// A try on a node that has not begun to answer.
+    pub(super) fn asked(&self, number: u32) -> Option<&Attempt> {
+        self.asked.iter().find(|attempt| attempt.number == number)
+    }
+
+    fn take(&mut self, number: u32) -> Option<Attempt> {
+        let at = self.asked.iter().position(|attempt| attempt.number == number)?;
+        Some(self.asked.remove(at))
+    }
+
+    /// A node that has not begun to answer says what it has used. Nothing of it is the answer's as long as another one may
+    /// give that.
+    pub(super) fn uses(&mut self, number: u32, mut frame: UsageFrame) {
+        frame.energy = frame.energy.held();
+        if let Some(attempt) = self.asked.iter_mut().find(|attempt| attempt.number == number) {
+            attempt.used = Some(frame);
+        }
+    }
+
+    /// This node begins to answer and goes on; the others are outdone.
+    pub(super) fn begins(&mut self, number: u32) {
+        let Some(attempt) = self.take(number) else { return };
+        self.outdo();
+        let admission = &mut self.admission;
+        admission.app.hedging.learn(&attempt.model.id, attempt.started.elapsed());
+        admission.request.model.clone_from(&attempt.name);
+        if let Some(frame) = &attempt.used {
+            self.said.frame(frame, &attempt.model);
+        }
+        self.running = Some(attempt);
+    }
+
+    /// Another node was first, and what these might have answered is not waited for.
+    pub(super) fn outdo(&mut self) {
+        for attempt in std::mem::take(&mut self.asked) {
+            let waited = attempt.started.elapsed();
+            attempt.lease.silent_for(waited);
+            self.admission.app.hedging.learn(&attempt.model.id, waited);
+            self.close(&attempt, Outcome::Outdone);
+        }
+    }
+
+    /// A node that has not begun to answer will not.
+    pub(super) fn gives_up(&mut self, number: u32, outcome: Outcome) {
+        if let Some(attempt) = self.take(number) {
+            self.close(&attempt, outcome);
+        }
     }
 
     /// Takes what the node says it has used, and holds more for an answer that grows.
@@ -237,9 +290,9 @@ impl Meter {
     }
 
     /// The node has no room, and may know when it will have some.
-    pub(super) fn is_refused(&self, retry_after: Option<Duration>) {
-        if let Some(running) = &self.running {
-            running.lease.refused(retry_after);
+    pub(super) fn is_refused(&self, number: u32, retry_after: Option<Duration>) {
+        if let Some(attempt) = self.asked(number) {
+            attempt.lease.refused(retry_after);
         }
     }
 
@@ -266,6 +319,7 @@ impl Meter {
 
     fn close(&mut self, running: &Attempt, outcome: Outcome) {
         let admission = &self.admission;
+        admission.entry.ends(running.number);
         self.energy = running.used.as_ref().map(|used| running.terms.capped(&used.energy));
         self.past.push(running.close(&admission.app, &self.said, admission.terms.prompt, outcome));
     }
@@ -305,6 +359,11 @@ impl Meter {
         self.past.iter().any(|attempt| attempt.outcome == Outcome::NodeFailed)
     }
 
+    /// All tries, those under way among them.
+    fn attempts(&self) -> usize {
+        self.past.len() + self.asked.len() + usize::from(self.running.is_some())
+    }
+
     /// What the attempt has cost in energy so far.
     pub(super) fn energy(&self) -> Option<EnergyUsage> {
         self.running.as_ref()?.energy()
@@ -330,7 +389,7 @@ impl Meter {
         json!({
             "request": self.id(),
             "node": self.node(),
-            "attempts": self.past.len() + 1,
+            "attempts": self.attempts(),
             "outcome": self.outcome,
             "prompt_tokens": delivered.prompt,
             "completion_tokens": delivered.completion,
@@ -367,12 +426,15 @@ impl Meter {
         app.metering.then(|| app.journal.settle(record.request.id, &record.to_bytes()))
     }
 
-    fn record(&mut self) -> RequestRecord {
+    pub(super) fn record(&mut self) -> RequestRecord {
         let mut record = RequestRecord::without_answer(self.admission.request.clone(), self.outcome, self.status);
         record.first_byte_microseconds = self.first_byte;
         record.duration_microseconds = self.started.elapsed().into();
         if self.outcome.is_paid() {
             record.nanocredits = self.cost();
+        }
+        for attempt in std::mem::take(&mut self.asked) {
+            self.close(&attempt, self.outcome);
         }
         if let Some(running) = self.running.take() {
             self.close(&running, self.outcome);

@@ -4,17 +4,23 @@ mod attempt;
 
 mod attempts;
 
+mod call;
+
 mod count;
 
 pub mod estimate;
 
 mod forward;
 
+pub mod hedging;
+
 mod meter;
 
 pub mod record;
 
 mod profile;
+
+mod race;
 
 mod relay;
 

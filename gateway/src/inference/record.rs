@@ -31,6 +31,8 @@ pub enum Outcome {
     KeyRevoked,
     /// The gateway died.
     GatewayFailed,
+    /// Of an attempt: another node was asked at the same time, and was first.
+    Outdone,
 }
 
 impl Outcome {
@@ -46,6 +48,7 @@ impl Outcome {
             Self::NoNode => "no_node",
             Self::KeyRevoked => "key_revoked",
             Self::GatewayFailed => "gateway_failed",
+            Self::Outdone => "outdone",
         }
     }
 

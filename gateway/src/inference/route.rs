@@ -8,6 +8,7 @@ use openapi::error::ApiError;
 use openapi::price::Price;
 use openapi::units::Nanocredits;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::attempts::Tried;
 use super::meter::Meter;
@@ -101,6 +102,22 @@ impl Search {
             }
         }
         Err(if full { NoNode::Full } else { NoNode::Unsuited(nearest) })
+    }
+
+    /// Takes a place for a second try at the same time, for this model: only where a slot is free, and not on the node that
+    /// was asked first, whichever connection that has by now.
+    pub(super) fn find_beside(&self, first: Uuid, model: &str) -> Option<Found> {
+        let shelf = self.app.nodes.shelf(model);
+        let now = (Instant::now(), OffsetDateTime::now_utc());
+        let ask = self.ask(&shelf, model);
+        let look = |place: usize| {
+            let node = shelf.nodes().get(place).ok_or(Skip::Unreachable)?;
+            let is_free = node.id != first && !node.state().0.is_full();
+            let skip = self.unsuited(node, model, &ask, now.1).or_else(|| occupied(node, now.0));
+            skip.or_else(|| (!is_free).then_some(Skip::Full)).map_or(Ok(()), Err)
+        };
+        let found = self.shortlist(&shelf, model, &ask, look);
+        self.best_of(&shelf, model, &ask, (found.fit, now.0))
     }
 
     fn find_for(&self, model: &str) -> Result<Found, NoNode> {

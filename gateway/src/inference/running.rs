@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
 use http_body_util::Full;
@@ -25,8 +25,8 @@ pub struct Running {
 struct Handle {
     account: Uuid,
     cancelled: AtomicBool,
-    /// The attempt under way.
-    attempt: Mutex<Option<(Arc<Node>, Call)>>,
+    /// The attempts under way: one, or two until one of the nodes begins to answer.
+    attempts: Mutex<Vec<(Arc<Node>, Call)>>,
 }
 
 /// A request's own hold on its entry; the entry goes when this is dropped.
@@ -43,7 +43,7 @@ impl Running {
     }
 
     pub(super) fn enter(self: &Arc<Self>, id: Uuid, account: Uuid) -> Entry {
-        let handle = Arc::new(Handle { account, cancelled: AtomicBool::new(false), attempt: Mutex::default() });
+        let handle = Arc::new(Handle { account, cancelled: AtomicBool::new(false), attempts: Mutex::default() });
         self.lock().insert(id, Arc::clone(&handle));
         Entry { running: Arc::clone(self), id, handle }
     }
@@ -54,8 +54,7 @@ impl Running {
         let handle = self.lock().get(&id).filter(|handle| handle.account == account).cloned();
         let Some(handle) = handle else { return false };
         handle.cancelled.store(true, Ordering::Release);
-        let attempt = handle.attempt.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((node, call)) = attempt {
+        for (node, call) in handle.attempts().clone() {
             self.tell(node, Call { max_tokens: 0, ..call });
         }
         true
@@ -87,21 +86,35 @@ impl Running {
     }
 }
 
+impl Handle {
+    fn attempts(&self) -> MutexGuard<'_, Vec<(Arc<Node>, Call)>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Entry {
     /// An attempt begins.
     pub(super) fn attempts(&self, node: &Arc<Node>, call: &Call) {
-        *self.handle.attempt.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(node), call.clone()));
+        self.handle.attempts().push((Arc::clone(node), call.clone()));
         if self.is_cancelled() {
             self.running.tell(Arc::clone(node), Call { max_tokens: 0, ..call.clone() });
         }
     }
 
+    /// An attempt is over.
+    pub(super) fn ends(&self, attempt: u32) {
+        self.handle.attempts().retain(|(_, call)| call.attempt != attempt);
+    }
+
     /// Lets the answer grow to so many tokens.
     pub(super) fn raise_limit(&self, max_tokens: u32) {
-        let mut attempt = self.handle.attempt.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((node, call)) = attempt.as_mut().filter(|_| !self.is_cancelled()) else { return };
-        call.max_tokens = max_tokens;
-        self.running.tell(Arc::clone(node), call.clone());
+        if self.is_cancelled() {
+            return;
+        }
+        for (node, call) in self.handle.attempts().iter_mut() {
+            call.max_tokens = max_tokens;
+            self.running.tell(Arc::clone(node), call.clone());
+        }
     }
 
     pub(super) fn is_cancelled(&self) -> bool {

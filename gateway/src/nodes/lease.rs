@@ -148,6 +148,11 @@ impl Lease {
         lock(&self.node.health).answered(first_byte, Instant::now());
     }
 
+    /// The node has not begun to answer for so long, and is not waited for any more.
+    pub fn silent_for(&self, time: Duration) {
+        lock(&self.node.health).silent_for(time, Instant::now());
+    }
+
     /// The node made so many tokens in this time.
     pub fn spoke(&self, tokens: u64, time: Duration) {
         lock(&self.node.health).spoke(tokens, time);

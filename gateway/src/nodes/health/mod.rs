@@ -86,6 +86,11 @@ impl Health {
         self.speed.answered(first_byte, now);
     }
 
+    /// Takes in that a first byte would have come after this time at the earliest.
+    pub(super) fn silent_for(&mut self, time: Duration, now: Instant) {
+        self.speed.silent_for(time, now);
+    }
+
     /// Time to the first byte; a rise counts at once. Zero before the first answer. Believed less the longer ago it was: a node that was late gets another chance.
     pub(super) fn faded_first_byte(&self, now: Instant) -> Duration {
         self.speed.faded_first_byte(now)

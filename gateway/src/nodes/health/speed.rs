@@ -30,6 +30,13 @@ impl Speed {
         self.answered_at = self.answered_at.max(Some(now));
     }
 
+    /// That it takes at least so long says something only if it was believed to be faster.
+    pub(super) fn silent_for(&mut self, time: Duration, now: Instant) {
+        if time > self.faded_first_byte(now) {
+            self.answered(time, now);
+        }
+    }
+
     pub(super) fn faded_first_byte(&self, now: Instant) -> Duration {
         self.first_byte.mul_f64(remaining(self.answered_at, now, HALF_LIFE))
     }
@@ -104,6 +111,17 @@ mod tests {
         assert_eq!(speed.first_byte, SECOND * 9, "no time went by");
         speed.answered(SECOND, now + HALF_LIFE);
         assert_eq!(speed.first_byte, SECOND * 5, "half way down");
+    }
+
+    #[test]
+    fn a_node_that_was_not_waited_for_is_at_least_so_slow() {
+        let (mut speed, now) = (Speed::default(), Instant::now());
+        speed.silent_for(SECOND * 4, now);
+        assert_eq!(speed.faded_first_byte(now), SECOND * 4);
+        speed.silent_for(SECOND, now + HALF_LIFE);
+        assert_eq!(speed.faded_first_byte(now + HALF_LIFE), SECOND * 2, "it was known to be slower");
+        speed.silent_for(SECOND * 3, now + HALF_LIFE);
+        assert_eq!(speed.faded_first_byte(now + HALF_LIFE), SECOND * 3);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 mod filter;
 
+mod hedge;
+
 mod name;
 
 mod object;
@@ -25,6 +27,7 @@ mod write;
 use openapi::energy::Tier;
 
 pub use filter::{Attributes, Exclusion};
+pub use hedge::Hedge;
 pub use name::Name;
 pub use price::MaxPrice;
 pub use quantisation::{Class, Quantisation};
@@ -108,6 +111,8 @@ pub struct Preference {
     pub max_micrograms_per_million_tokens: Option<u64>,
     /// The worst tier that a node's figures may have.
     pub min_tier: Option<Tier>,
+    /// When a second node is asked because the first has not begun to answer. Never, by default.
+    pub hedge: Option<Hedge>,
 }
 
 impl Preference {
@@ -134,6 +139,7 @@ impl Preference {
                 .max_micrograms_per_million_tokens
                 .or(defaults.max_micrograms_per_million_tokens),
             min_tier: self.min_tier.or(defaults.min_tier),
+            hedge: self.hedge.or(defaults.hedge),
         }
     }
 

@@ -6,13 +6,13 @@ use openapi::fields::{wrong_type, wrong_value};
 use serde_json::Value;
 
 use super::object::{Object, too_long};
-use super::{Area, DataCollection, MaxPrice, Name, Preference, Quantisation, Sort};
+use super::{Area, DataCollection, Hedge, MaxPrice, Name, Preference, Quantisation, Sort};
 
 const PATH: &str = "provider";
 /// The object form of `sort`.
 const SORT: &str = "provider.sort";
 /// All that is understood.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "order",
     "only",
     "ignore",
@@ -25,6 +25,7 @@ const FIELDS: [&str; 12] = [
     "regions",
     "max_gco2e_per_mtok",
     "min_energy_tier",
+    "hedge_after_ms",
 ];
 /// Characters of a name.
 const LONGEST_NAME: usize = 100;
@@ -54,6 +55,7 @@ impl Preference {
             regions: fields.list("regions", read_area)?,
             max_micrograms_per_million_tokens: read_most_carbon(&fields)?,
             min_tier: read_lowest_tier(&fields)?,
+            hedge: Hedge::read(&fields)?,
         })
     }
 }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use openapi::energy::Tier;
 use openapi::units::Nanocredits;
 use proptest::prelude::*;
@@ -21,6 +23,7 @@ fn every_field_is_read() {
         "order": ["Alpha", id], "only": ["b"], "ignore": ["c"], "allow_fallbacks": false, "require_parameters": true,
         "data_collection": "deny", "quantizations": ["INT4", "q8_0"], "max_price": {"prompt": 0.5, "completion": "2.0009"},
         "sort": "carbon", "regions": ["EU", "de", "US-CA"], "max_gco2e_per_mtok": 12.5, "min_energy_tier": "C",
+        "hedge_after_ms": 800,
     });
     let text = |text: &str| Name::Text(text.to_owned());
     let expected = Preference {
@@ -36,6 +39,7 @@ fn every_field_is_read() {
         regions: vec![Area::Eu, Area::Region("DE".parse().unwrap()), Area::Region("US-CA".parse().unwrap())],
         max_micrograms_per_million_tokens: Some(12_500_000),
         min_tier: Some(Tier::C),
+        hedge: Some(Hedge::After(Duration::from_millis(800))),
     };
     assert_eq!(read(&provider), expected);
 }
@@ -102,6 +106,12 @@ fn a_wrong_value_names_its_field() {
         (json!({"min_energy_tier": "X"}), "provider.min_energy_tier", "invalid_value"),
         (json!({"min_energy_tier": "a"}), "provider.min_energy_tier", "invalid_value"),
         (json!({"min_energy_tier": 3}), "provider.min_energy_tier", "invalid_type"),
+        (json!({"hedge_after_ms": 0}), "provider.hedge_after_ms", "invalid_value"),
+        (json!({"hedge_after_ms": 60_001}), "provider.hedge_after_ms", "invalid_value"),
+        (json!({"hedge_after_ms": -1}), "provider.hedge_after_ms", "invalid_value"),
+        (json!({"hedge_after_ms": 1.5}), "provider.hedge_after_ms", "invalid_type"),
+        (json!({"hedge_after_ms": "soon"}), "provider.hedge_after_ms", "invalid_value"),
+        (json!({"hedge_after_ms": true}), "provider.hedge_after_ms", "invalid_type"),
         (json!({"preferred_max_latency": 2}), "provider.preferred_max_latency", "unknown_parameter"),
         (json!({"zdr": null}), "provider.zdr", "unknown_parameter"),
     ] {
@@ -119,7 +129,7 @@ fn messages_say_what_to_do() {
         message(&json!({"zdr": true})),
         "Unknown parameter: 'provider.zdr'. Instead of 'zdr', give 'data_collection': 'deny'. Known in 'provider' are \
          'order', 'only', 'ignore', 'allow_fallbacks', 'require_parameters', 'data_collection', 'quantizations', \
-         'max_price', 'sort', 'regions', 'max_gco2e_per_mtok', 'min_energy_tier'."
+         'max_price', 'sort', 'regions', 'max_gco2e_per_mtok', 'min_energy_tier', 'hedge_after_ms'."
     );
     assert_eq!(
         message(&json!({"regions": ["UK"]})),
@@ -182,6 +192,7 @@ fn what_was_given_is_shown_as_it_was_given() {
         "order": ["Alpha", "grüner-Knoten"], "quantizations": ["int4", "Q4_K_M"], "max_gco2e_per_mtok": 12,
         "max_price": {"prompt": 0.29, "completion": 2}, "sort": "price", "regions": ["EEA", "SE-SE3"],
         "allow_fallbacks": true, "data_collection": "allow", "require_parameters": false, "min_energy_tier": "B",
+        "hedge_after_ms": "auto",
     });
     assert_eq!(read(&given).to_value(), given);
     assert_eq!(serde_json::to_value(read(&given)).unwrap(), given);
@@ -206,7 +217,8 @@ fn preferences() -> impl Strategy<Value = Preference> {
     let flags = (maybe(any::<bool>()), maybe(any::<bool>()), maybe(proptest::sample::select(vec!["allow", "deny"])));
     let lists = (words(&["int4", "unknown", "Q4_1", "IQ2_XXS"]), words(&["EU", "EEA", "DE", "US-CA", "SE-SE3"]));
     let sort = maybe(proptest::sample::select(Sort::ALL.map(Sort::word).to_vec()));
-    let energy = (maybe(1e-6..1e10), maybe(proptest::sample::select(vec!["A", "E"])));
+    let hedge = maybe(prop_oneof![Just(json!("auto")), (1_u32..=60_000).prop_map(Value::from)]);
+    let energy = (maybe(1e-6..1e10), maybe(proptest::sample::select(vec!["A", "E"])), hedge);
     (nodes, prices, flags, lists, sort, energy).prop_map(|(nodes, prices, flags, lists, sort, energy)| {
         let credits = |part: Option<u64>| part.map(|part| Nanocredits::new(part).credits());
         read(&json!({
@@ -214,7 +226,7 @@ fn preferences() -> impl Strategy<Value = Preference> {
             "max_price": {"prompt": credits(prices.0), "completion": prices.1},
             "allow_fallbacks": flags.0, "require_parameters": flags.1, "data_collection": flags.2,
             "quantizations": lists.0, "regions": lists.1, "sort": sort,
-            "max_gco2e_per_mtok": energy.0, "min_energy_tier": energy.1,
+            "max_gco2e_per_mtok": energy.0, "min_energy_tier": energy.1, "hedge_after_ms": energy.2,
         }))
     })
 }

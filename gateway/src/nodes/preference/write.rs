@@ -7,7 +7,7 @@ use openapi::units::Nanocredits;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Number, Value};
 
-use super::{MaxPrice, Preference};
+use super::{Hedge, MaxPrice, Preference};
 
 impl Preference {
     /// A `provider` object that reads as this preference, with the fields that were given and no others. Names stand in it
@@ -27,6 +27,7 @@ impl Preference {
             ("regions", list(&self.regions)),
             ("max_gco2e_per_mtok", carbon),
             ("min_energy_tier", self.min_tier.map(Tier::letter).map(Value::from)),
+            ("hedge_after_ms", self.hedge.map(Hedge::to_value)),
         ];
         object(fields)
     }
