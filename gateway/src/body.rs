@@ -18,8 +18,13 @@ use crate::error::{Failure, Problem};
 /// The longest request that the gateway reads.
 pub const LIMIT_BYTES: usize = 10 * 1024 * 1024;
 
+/// The longest that is read of whoever manages something, or has shown nothing yet but that he is there.
+const SMALL_BYTES: usize = 256 * 1024;
+
 /// A client that dawdles over its body gives its place to others.
 const WITHIN: Duration = Duration::from_secs(60);
+/// The same for small ones.
+const SMALL_WITHIN: Duration = Duration::from_secs(10);
 
 /// A JSON body, not yet parsed, for the OpenAI-shaped API.
 pub struct RawJson(pub Bytes);
@@ -28,7 +33,18 @@ impl<S: Sync> FromRequest<S> for RawJson {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        Ok(Self(read(request).await?))
+        Ok(Self(read(request, (LIMIT_BYTES, WITHIN)).await?))
+    }
+}
+
+/// The same for what is read before anybody knows who sends it.
+pub struct SmallJson(pub Bytes);
+
+impl<S: Sync> FromRequest<S> for SmallJson {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        Ok(Self(read(request, (SMALL_BYTES, SMALL_WITHIN)).await?))
     }
 }
 
@@ -39,7 +55,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = read(request).await.map_err(|error| {
+        let body = read(request, (SMALL_BYTES, SMALL_WITHIN)).await.map_err(|error| {
             let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
             Problem::of(status, error.detail.message)
         })?;
@@ -81,15 +97,15 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-async fn read(request: Request) -> Result<Bytes, ApiError> {
+async fn read(request: Request, (limit, within): (usize, Duration)) -> Result<Bytes, ApiError> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim);
     if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
         return Err(ApiError::not_json_content_type());
     }
-    match tokio::time::timeout(WITHIN, Limited::new(request.into_body(), LIMIT_BYTES).collect()).await {
+    match tokio::time::timeout(within, Limited::new(request.into_body(), limit).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::too_large(LIMIT_BYTES)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::too_large(limit)),
         Ok(Err(_)) => Err(ApiError::invalid("The request body ended before it was complete.")),
         Err(_) => Err(ApiError::new(
             408,

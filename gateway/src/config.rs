@@ -128,6 +128,10 @@ pub struct ServeConfig {
     /// whose work is known, and what it claims in energy is compared with what others claim.
     #[arg(long, env = "COMMONWATT_SAMPLING_KEY_FILE")]
     pub sampling_key_file: Option<PathBuf>,
+    /// Most connections of clients at once. When there are more, those that have been silent for longest are closed. Each
+    /// takes a file descriptor; a quarter of those that the system allows is kept for everything else.
+    #[arg(long, env = "COMMONWATT_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
+    pub connections: u32,
     /// Seconds for which new requests are still taken when the gateway is told to stop and says that it is not ready:
     /// a load balancer needs them to notice.
     #[arg(long, env = "COMMONWATT_STOP_DELAY_SECONDS", default_value_t = 0)]

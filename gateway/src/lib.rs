@@ -73,6 +73,8 @@ pub mod serve;
 
 mod listener;
 
+mod places;
+
 mod socket;
 
 pub mod up;

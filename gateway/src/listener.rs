@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -21,11 +23,23 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::auth::address::Peer;
+use crate::places::{Answering, Place, Places};
 use crate::router::router;
 use crate::socket;
 
 /// A client that dawdles over its headers gives its place to others.
 const HEADERS_WITHIN: Duration = Duration::from_secs(30);
+/// What the head of a request may take, in bytes. Longer ones are answered with 431.
+const LONGEST_HEAD: usize = 32 * 1024;
+/// A connection that gives up its place says so in this time, if the other side listens.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Connections that are closed when the system gives no more descriptors.
+const ROOM: usize = 64;
+/// To whoever comes when every place is taken by somebody who is being answered.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
+    connection: close\r\ncontent-length: 146\r\n\r\n\
+    {\"error\":{\"message\":\"The gateway has as many connections as it takes. Try again shortly.\",\
+    \"type\":\"server_error\",\"param\":null,\"code\":\"overloaded\"}}";
 /// A kept connection that was not told to close stays for so long, so that it does not close under a next request.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -51,11 +65,9 @@ impl Connections {
 
 /// Accepts connections until `delay` after the stop; gives back those that still run. What runs when the gateway closes is
 /// dropped, and settled as if its client had left.
-pub(crate) async fn accept(app: &App, listener: TcpListener, delay: Duration) -> Connections {
+pub(crate) async fn accept(app: &App, listener: TcpListener, places: Arc<Places>, delay: Duration) -> Connections {
     let router = router(app.clone());
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
-    http.http2().timer(TokioTimer::new());
+    let http = protocols();
     let connections = Connections { running: TaskTracker::new(), ending: CancellationToken::new() };
     let end = async {
         app.stop.cancelled().await;
@@ -65,11 +77,15 @@ pub(crate) async fn accept(app: &App, listener: TcpListener, delay: Duration) ->
     loop {
         let (stream, peer) = tokio::select! {
             () = &mut end => return connections,
-            accepted = socket::accept(&listener) => accepted,
+            accepted = socket::accept_or(&listener, || places.make_room(ROOM)) => accepted,
+        };
+        let Some(place) = places.take() else {
+            app.tasks.spawn(turn_away(stream));
+            continue;
         };
         let (http, routes) = (http.clone(), TowerToHyperService::new(Router::clone(&router)));
         let (stop, ending, closing) = (app.stop.clone(), connections.ending.clone(), app.closing.clone());
-        let serving = serve(http, stream, routes, (Peer(peer), stop, ending));
+        let serving = serve(http, stream, routes, (Peer(peer), place), (stop, ending));
         let until_closing = async move {
             tokio::select! {
                 () = serving => {}
@@ -78,6 +94,20 @@ pub(crate) async fn accept(app: &App, listener: TcpListener, delay: Duration) ->
         };
         // Among the tasks too: what is dropped in the end must be settled before the journal closes.
         app.tasks.spawn(connections.running.track_future(until_closing));
+    }
+}
+
+fn protocols() -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(LONGEST_HEAD);
+    http.http2().timer(TokioTimer::new()).max_header_list_size(LONGEST_HEAD as u32);
+    http
+}
+
+/// Says that there is no place, to whoever reads it at once.
+async fn turn_away(mut stream: TcpStream) {
+    if !matches!(tokio::time::timeout(GOODBYE, stream.write_all(FULL)).await, Ok(Ok(()))) {
+        tracing::debug!("a connection found no place, and did not read why");
     }
 }
 
@@ -90,22 +120,24 @@ async fn serve(
     http: auto::Builder<TokioExecutor>,
     stream: TcpStream,
     routes: Routes,
-    (peer, stop, ending): (Peer, CancellationToken, CancellationToken),
+    (peer, place): (Peer, Place),
+    (stop, ending): (CancellationToken, CancellationToken),
 ) {
     let uses = Uses(watch::Sender::new(0));
-    let in_service = uses.clone();
+    let (in_service, in_place) = (uses.clone(), place.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         let (is_http1, stop) = (request.version() <= Version::HTTP_11, stop.clone());
         // Nothing closes under an HTTP/2 client: it is told which of its requests were not taken.
         let in_use = is_http1.then(|| in_service.begin());
+        let answering = in_place.begin();
         let answer = routes.call(request);
         async move {
             let mut answer = answer.await?;
             if is_http1 && stop.is_cancelled() {
                 answer.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
             }
-            Ok::<Response<Held>, Infallible>(answer.map(|body| Held { body, _in_use: in_use }))
+            Ok::<Response<Held>, Infallible>(answer.map(|body| Held { body, _in_use: in_use, _answering: answering }))
         }
     });
     let mut connection = pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
@@ -113,11 +145,26 @@ async fn serve(
         ending.cancelled().await;
         uses.rest().await;
     };
+    // Whoever says nothing at first is none of hyper's concern until it knows which protocol is spoken.
+    let dawdles = async {
+        tokio::time::sleep(HEADERS_WITHIN).await;
+        if place.has_spoken() {
+            std::future::pending().await
+        }
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = quiet => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        () = async { tokio::select! { () = place.given_up() => {} () = dawdles => {} } } => {
+            connection.as_mut().graceful_shutdown();
+            if place.is_answering() {
+                connection.await
+            } else {
+                tokio::time::timeout(GOODBYE, connection).await.unwrap_or(Ok(()))
+            }
         }
     };
     if let Err(error) = ended {
@@ -160,6 +207,7 @@ impl Drop for InUse {
 struct Held {
     body: Body,
     _in_use: Option<InUse>,
+    _answering: Answering,
 }
 
 impl HttpBody for Held {
@@ -179,5 +227,19 @@ impl HttpBody for Held {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_finds_no_place_is_told_in_the_shape_of_the_api() {
+        let text = std::str::from_utf8(FULL).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.ends_with(&format!("content-length: {}", body.len())), "{head}");
+        let body: openapi::error::ErrorBody = serde_json::from_str(body).unwrap();
+        assert_eq!(body.error.code.as_deref(), Some("overloaded"));
     }
 }

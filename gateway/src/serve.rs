@@ -29,6 +29,7 @@ use crate::metrics::{self, Metrics};
 use crate::nodes::blobs::Blobs;
 use crate::nodes::direct::dial::Dialler;
 use crate::nodes::{self, Nodes, enrol};
+use crate::places::{self, Places};
 use crate::prices::Prices;
 use crate::replicas::{self, Credentials, Internal};
 use crate::retention;
@@ -73,7 +74,8 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     }
     tracing::info!(listen = %listener.local_addr()?, replica = %app.replica.id(), "the gateway is ready");
     let delay = Duration::from_secs(config.stop_delay_seconds);
-    let connections = listener::accept(&app, listener, delay).await;
+    let places = Places::new(places::within_limits(config.connections as usize));
+    let connections = listener::accept(&app, listener, places, delay).await;
     drain(&app, connections, &following, Duration::from_secs(config.drain_seconds)).await;
     hearing.await?;
     drop(app);

@@ -34,6 +34,11 @@ fn notice_silence(stream: &TcpStream) -> rustix::io::Result<()> {
 
 /// The next connection, tuned, and where it comes from.
 pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
+    accept_or(listener, || {}).await
+}
+
+/// The same; while none can be accepted, `make_room` is called again and again, to close what is not needed.
+pub(crate) async fn accept_or(listener: &TcpListener, make_room: impl Fn()) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -42,6 +47,7 @@ pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
+                make_room();
                 tokio::time::sleep(BREATH).await;
             }
         }

@@ -38,6 +38,9 @@ pub const COUNT_PATH: &str = "/node/v1/count";
 /// On the node, through the tunnel: `POST`, empty body: this gateway replica is about to stop. The node opens another tunnel and keeps this one for the answers that run. 202.
 pub const MOVE_PATH: &str = "/node/v1/move";
 
+/// On the node, through the tunnel: `POST` with a [`Farewell`]: this gateway replica closes the tunnel, and says why. 202.
+pub const FAREWELL_PATH: &str = "/node/v1/farewell";
+
 /// On the gateway: an enrolled node says at which URL it can be dialled. See [`Advertisement`].
 pub const DIRECT_PATH: &str = "/node/v1/direct";
 /// With `GET` [`OFFER_PATH`] at a node's URL: a text that the node has to sign.
@@ -119,12 +122,40 @@ pub struct Greeting {
     pub sub: Uuid,
     /// Always [`TUNNEL_AUDIENCE`].
     pub aud: String,
+    /// The gateway that it is for, by the [public key](Enrolled::ticket_key) of its tickets: no other can use it.
+    pub gateway: String,
+    /// Which run of the node program greets. Another one with the same key is another machine, or the same one started anew.
+    pub instance: Uuid,
+    /// Leaves the tunnel to another run with the same key if that is connected, instead of taking its place.
+    #[serde(default)]
+    pub yields: bool,
     /// Seconds since 1970.
     pub iat: u64,
     /// Seconds since 1970; greetings live for a minute.
     pub exp: u64,
-    /// Used once.
+    /// Opens a tunnel once.
     pub jti: Uuid,
+}
+
+/// Why a gateway closes a tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Farewell {
+    pub reason: FarewellReason,
+    /// What happened and what to do, for the node's operator.
+    pub message: String,
+}
+
+/// What a node goes by when it is sent away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FarewellReason {
+    /// Another machine with the node's key has connected. This one yields from now on, see [`Greeting::yields`].
+    KeyInUse,
+    /// What the node sells can't be taken up.
+    OfferRefused,
+    /// Something that this version of the node does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// `POST` [`DIRECT_PATH`], with a [`Greeting`] as bearer token: where the gateway dials the node from now on, beside the

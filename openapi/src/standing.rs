@@ -18,6 +18,10 @@ pub struct Standing {
     pub connected: bool,
     /// Its operator has paused it.
     pub paused: bool,
+    /// When two machines were last found with the node's key, as `2027-01-31T00:00:00Z`, if that was within a day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub copied_key_at: Option<String>,
     /// Maintenance that goes on or is to come, the earliest first.
     pub maintenance: Vec<Maintenance>,
     /// What its models cost now.

@@ -5,13 +5,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use crate::key::{KeyFiles, NodeKey};
 use anyhow::{Context, bail};
 use openapi::node::{Enrolled, Enrolment};
 use serde::Serialize;
 use url::Url;
-use uuid::Uuid;
-
-use crate::key::{KeyFiles, NodeKey};
 
 /// The node's key and enrolments, kept in its data folder.
 pub struct Identity {
@@ -72,12 +70,12 @@ impl Identity {
         Enrolment { token: token.to_owned(), name: name.to_owned(), signature, public_key }
     }
 
-    /// A fresh greeting that opens a tunnel, as compact JWS.
+    /// A fresh greeting for the gateway that gave this enrolment, as compact JWS.
     ///
     /// # Errors
     /// When signing fails.
-    pub fn greeting(&self, node: Uuid) -> anyhow::Result<String> {
-        self.key().greeting(node)
+    pub fn greeting(&self, to: &Enrolled) -> anyhow::Result<String> {
+        self.key().greeting(to, false)
     }
 
     /// A statement of this node, as compact JWS.
@@ -237,6 +235,8 @@ impl Identity {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     #[test]

@@ -4,19 +4,22 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use anyhow::{Context, anyhow, bail};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use openapi::node::{Greeting, TUNNEL_AUDIENCE};
+use openapi::node::{Enrolled, Greeting, TUNNEL_AUDIENCE};
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::node::unix_seconds;
 
 const GREETING_SECONDS: u64 = 60;
+/// This run of the program.
+static INSTANCE: LazyLock<Uuid> = LazyLock::new(Uuid::now_v7);
 
 /// A key that signs in the node's name.
 pub struct NodeKey {
@@ -76,15 +79,19 @@ impl NodeKey {
         Ok(jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), claims, &self.jws)?)
     }
 
-    /// A fresh greeting that opens a tunnel, as compact JWS.
+    /// A fresh greeting for the gateway that gave this enrolment, as compact JWS. One that `yields` leaves the tunnel to
+    /// another machine with this key.
     ///
     /// # Errors
     /// When signing fails.
-    pub fn greeting(&self, node: Uuid) -> anyhow::Result<String> {
+    pub fn greeting(&self, to: &Enrolled, yields: bool) -> anyhow::Result<String> {
         let now = unix_seconds();
         self.statement(&Greeting {
-            sub: node,
+            sub: to.node,
             aud: TUNNEL_AUDIENCE.to_owned(),
+            gateway: to.ticket_key.clone(),
+            instance: *INSTANCE,
+            yields,
             iat: now,
             exp: now + GREETING_SECONDS,
             jti: Uuid::now_v7(),

@@ -29,6 +29,8 @@ pub mod slots;
 
 pub mod limits;
 
+mod seen;
+
 pub mod energy;
 
 pub mod metrics;
@@ -44,6 +46,8 @@ pub mod key;
 pub mod identity;
 
 pub mod ticket;
+
+pub mod told;
 
 pub mod answer;
 

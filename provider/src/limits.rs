@@ -5,32 +5,44 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openapi::node::{Ticket, moved_limit};
 use tokio::sync::watch;
-use uuid::Uuid;
 
-/// The node as its gateway knows it, which no other gateway's ticket can name; a request, and which try of it.
-type Attempt = (Uuid, Uuid, u32);
+use crate::node::unix_seconds;
+use crate::seen::{Attempt, Seen};
+use crate::ticket::CLOCK_SKEW_SECONDS;
 
 /// The limits of all ticketed answers that wait or run on this node.
 #[derive(Clone, Default)]
 pub struct Limits {
     attempts: Arc<Mutex<HashMap<Attempt, watch::Sender<usize>>>>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 /// One attempt is answered once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this attempt of the request is already being answered")]
-pub struct AlreadyRuns;
+pub enum Repeated {
+    /// It waits or runs.
+    #[error("this attempt of the request is already being answered")]
+    Runs,
+    /// It has ended: its ticket is not the gateway's any more, which counts on with each try.
+    #[error("this attempt of the request has been answered")]
+    Over,
+}
 
 impl Limits {
     /// Opens the limit of an answer that begins.
     ///
     /// # Errors
-    /// When the same attempt is being answered already.
-    pub fn open(&self, ticket: &Ticket) -> Result<Limit, AlreadyRuns> {
+    /// When the same attempt is being answered already, or has been while its ticket was valid.
+    pub fn open(&self, ticket: &Ticket) -> Result<Limit, Repeated> {
         let attempt = attempt(ticket);
         let mut attempts = self.lock();
         if attempts.contains_key(&attempt) {
-            return Err(AlreadyRuns);
+            return Err(Repeated::Runs);
+        }
+        let until = ticket.exp.saturating_add(CLOCK_SKEW_SECONDS);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seen.insert(attempt, until, unix_seconds()) {
+            return Err(Repeated::Over);
         }
         let (sender, tokens) = watch::channel(ticket.max_tokens as usize);
         attempts.insert(attempt, sender);
@@ -106,6 +118,7 @@ impl Drop for Entry {
 #[cfg(test)]
 mod tests {
     use futures_util::poll;
+    use uuid::Uuid;
 
     use super::*;
 
@@ -120,7 +133,7 @@ mod tests {
             price,
             energy: openapi::energy::EnergyTerms::default(),
             seed: 0,
-            exp: 0,
+            exp: 4_102_444_800,
         }
     }
 
@@ -146,7 +159,7 @@ mod tests {
     fn only_the_attempt_that_runs_has_a_limit_and_only_one() {
         let (limits, request) = (Limits::default(), Uuid::now_v7());
         let limit = limits.open(&ticket(request, 2, 5)).unwrap();
-        assert_eq!(limits.open(&ticket(request, 2, 5)).err(), Some(AlreadyRuns));
+        assert_eq!(limits.open(&ticket(request, 2, 5)).err(), Some(Repeated::Runs));
         assert!(!limits.set(&ticket(request, 1, 9)), "another attempt");
         assert!(!limits.set(&ticket(Uuid::now_v7(), 2, 9)), "another request");
         let elsewhere = Ticket { aud: Uuid::now_v7(), ..ticket(request, 2, 0) };
@@ -155,7 +168,8 @@ mod tests {
         assert_eq!((limit.now(), theirs.now()), (5, 0), "each has its own");
         drop(limit);
         assert!(!limits.set(&ticket(request, 2, 9)), "it has ended");
-        assert!(limits.open(&ticket(request, 2, 5)).is_ok());
+        assert_eq!(limits.open(&ticket(request, 2, 5)).err(), Some(Repeated::Over), "a ticket is for one answer");
+        assert!(limits.open(&ticket(request, 3, 5)).is_ok());
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, bail};
 use openapi::error::ErrorBody;
-use openapi::node::{KEY_PATH, KeyChange};
+use openapi::node::{Enrolled, KEY_PATH, KeyChange};
 use url::Url;
 use uuid::Uuid;
 
@@ -71,7 +71,7 @@ fn named(gateway: &KnownGateway) -> String {
 async fn tell(gateway: &KnownGateway, current: &NodeKey, successor: &NodeKey) -> anyhow::Result<()> {
     let mut last = None;
     for address in &gateway.addresses {
-        match tell_at(address, gateway.enrolled.node, current, successor).await {
+        match tell_at(address, &gateway.enrolled, current, successor).await {
             Ok(()) => return Ok(()),
             Err(error) => last = Some(error),
         }
@@ -79,14 +79,15 @@ async fn tell(gateway: &KnownGateway, current: &NodeKey, successor: &NodeKey) ->
     last.map_or(Ok(()), Err)
 }
 
-async fn tell_at(address: &Url, node: Uuid, current: &NodeKey, successor: &NodeKey) -> anyhow::Result<()> {
-    let request = standing::client()?.post(address.join(KEY_PATH)?).bearer_auth(current.greeting(node)?);
-    let response = request.json(&change(node, current, successor)).send().await.context("it can't be reached")?;
+async fn tell_at(address: &Url, enrolled: &Enrolled, current: &NodeKey, successor: &NodeKey) -> anyhow::Result<()> {
+    let request = standing::client()?.post(address.join(KEY_PATH)?).bearer_auth(current.greeting(enrolled, false)?);
+    let response =
+        request.json(&change(enrolled.node, current, successor)).send().await.context("it can't be reached")?;
     let status = response.status();
     match status.as_u16() {
         204 => Ok(()),
         // It may have been told before, by a try whose end nobody saw.
-        401 => match standing::ask(address, &successor.greeting(node)?).await? {
+        401 => match standing::ask(address, &successor.greeting(enrolled, false)?).await? {
             Answer::Known(_) => Ok(()),
             _ => bail!("it does not know this node, under either key: enrol anew there"),
         },
@@ -114,7 +115,7 @@ mod tests {
     use axum::Router;
     use axum::http::{HeaderMap, StatusCode};
     use axum::routing::{get, post};
-    use openapi::node::{Enrolled, STANDING_PATH};
+    use openapi::node::STANDING_PATH;
     use openapi::standing::Standing;
 
     use super::*;
@@ -167,6 +168,7 @@ mod tests {
             name: "n".to_owned(),
             connected: true,
             paused: false,
+            copied_key_at: None,
             maintenance: Vec::new(),
             prices: Vec::new(),
             chosen: 0,

@@ -12,8 +12,7 @@ use openapi::continuation::CONTINUE_PATH;
 use openapi::energy::report::ENERGY_PATH;
 use openapi::error::ApiError;
 use openapi::model::ModelList;
-use openapi::node::{COUNT_PATH, LIMIT_PATH, MOVE_PATH, OFFER_PATH, STATUS_PATH, Ticket};
-use tokio_util::sync::CancellationToken;
+use openapi::node::{COUNT_PATH, FAREWELL_PATH, LIMIT_PATH, MOVE_PATH, OFFER_PATH, STATUS_PATH, Ticket};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,6 +23,7 @@ use crate::calls;
 use crate::error::Failure;
 use crate::node::Node;
 use crate::ticket::TicketVerifier;
+use crate::told::Told;
 
 /// The way a request came in.
 #[derive(Clone)]
@@ -57,13 +57,10 @@ pub fn local(node: Arc<Node>) -> Router {
 }
 
 /// The door for one gateway: the same API, with a ticket, and what gateway and node say to each other beside it.
-/// `elsewhere` is given when the gateway asks the node to open another tunnel.
-pub fn tunnelled(node: Arc<Node>, tickets: TicketVerifier, elsewhere: CancellationToken) -> Router {
+/// `told` keeps what the gateway says of the tunnel.
+pub fn tunnelled(node: Arc<Node>, tickets: TicketVerifier, told: Told) -> Router {
     let (api, _) = openai().split_for_parts();
-    let move_away = || async move {
-        elsewhere.cancel();
-        StatusCode::ACCEPTED
-    };
+    let leave = told.clone();
     let api = api
         .route(OFFER_PATH, get(calls::offer))
         .route(STATUS_PATH, get(calls::status))
@@ -73,7 +70,8 @@ pub fn tunnelled(node: Arc<Node>, tickets: TicketVerifier, elsewhere: Cancellati
         .route(LIMIT_PATH, post(calls::limit))
         .route(COUNT_PATH, post(answer::count))
         .route(CONTINUE_PATH, post(answer::go_on))
-        .route(MOVE_PATH, post(move_away));
+        .route(FAREWELL_PATH, post(|farewell| async move { leave.leave(farewell) }))
+        .route(MOVE_PATH, post(|| async move { told.move_away() }));
     finish(api, Doorway { node, tickets: Some(Arc::new(tickets)) })
 }
 

@@ -1,13 +1,18 @@
 //! Checks that a call through a tunnel is the gateway's own, for this node, and still fresh.
 
 use axum::http::HeaderMap;
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use openapi::error::ApiError;
 use openapi::node::{TICKET_HEADER, Ticket};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
+use crate::node::unix_seconds;
+
 /// The clocks of gateway and node may differ by this many seconds.
-const CLOCK_SKEW_SECONDS: u64 = 120;
+pub(crate) const CLOCK_SKEW_SECONDS: u64 = 120;
 
 /// Knows one gateway's ticket key.
 pub struct TicketVerifier {
@@ -24,7 +29,8 @@ impl TicketVerifier {
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_audience(&[node]);
         validation.set_required_spec_claims(&["exp", "aud"]);
-        validation.leeway = CLOCK_SKEW_SECONDS;
+        // Judged in words of our own: whose clock is wrong must be seen.
+        validation.validate_exp = false;
         Ok(Self { key: DecodingKey::from_ed_components(ticket_key)?, validation })
     }
 
@@ -38,8 +44,118 @@ impl TicketVerifier {
         let token = token.ok_or_else(|| refused("This node serves its gateway's signed calls only."))?;
         let data = jsonwebtoken::decode::<Ticket>(token, &self.key, &self.validation).map_err(|error| {
             tracing::warn!(%error, "refused a ticket");
-            refused("This node does not accept the ticket.")
+            refused(match error.kind() {
+                ErrorKind::InvalidAudience => "The ticket is for another node.",
+                ErrorKind::InvalidSignature => {
+                    "The ticket is not signed by the gateway that this node is enrolled with. If that gateway has another \
+                     secret now, enrol the node anew."
+                }
+                _ => "This node does not accept the ticket.",
+            })
+        })?;
+        check_age(data.claims.exp, unix_seconds()).map_err(|message| {
+            tracing::warn!("refused a ticket: {message}");
+            refused(&message)
         })?;
         Ok(data.claims)
+    }
+}
+
+/// Tickets are made for a call and used at once, so one that is over is an old one or the work of a wrong clock.
+fn check_age(expired_at: u64, now: u64) -> Result<(), String> {
+    if now <= expired_at.saturating_add(CLOCK_SKEW_SECONDS) {
+        return Ok(());
+    }
+    let text = |seconds: u64| {
+        let time = i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+        time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())
+    };
+    Err(format!(
+        "The ticket expired at {} and this node's clock says {}. If the gateway has just made it, one of the clocks is wrong: \
+         set it, for instance with NTP.",
+        text(expired_at),
+        text(now)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+    use axum::http::HeaderValue;
+    use base64::Engine as _;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+    use jsonwebtoken::{EncodingKey, Header};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    struct Signer {
+        key: EncodingKey,
+        public: String,
+    }
+
+    fn signer() -> Signer {
+        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        let public = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
+        let public = BASE64_URL_SAFE_NO_PAD.encode(public.public_key());
+        Signer { key: EncodingKey::from_ed_der(document.as_ref()), public }
+    }
+
+    fn claims(node: Uuid, exp: u64) -> Value {
+        json!({"aud": node, "request": Uuid::nil(), "attempt": 1, "model": "m", "max_tokens": 5, "seed": 0,
+            "price": {"prompt": 0, "cached": 0, "completion": 0}, "exp": exp})
+    }
+
+    fn outcome(verifier: &TicketVerifier, token: &str) -> Result<Ticket, String> {
+        let headers = HeaderMap::from_iter([(TICKET_HEADER.parse().unwrap(), HeaderValue::try_from(token).unwrap())]);
+        verifier.verify(&headers).map_err(|error| {
+            assert_eq!((error.status, error.detail.code.as_deref()), (401, Some("invalid_ticket")));
+            error.detail.message
+        })
+    }
+
+    #[test]
+    fn only_the_gateway_s_own_fresh_tickets_for_this_node_are_accepted() {
+        let (gateway, stranger, node) = (signer(), signer(), Uuid::now_v7());
+        let verifier = TicketVerifier::new(node, &gateway.public).unwrap();
+        let signed = |by: &Signer, claims: &Value| {
+            jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), claims, &by.key).unwrap()
+        };
+        let now = unix_seconds();
+        let good = signed(&gateway, &claims(node, now + 60));
+        assert_eq!(outcome(&verifier, &good).unwrap().max_tokens, 5);
+        assert!(outcome(&verifier, &signed(&gateway, &claims(node, now - 60))).is_ok(), "clocks may differ a little");
+        let refusal = |token: &str| outcome(&verifier, token).unwrap_err();
+        assert!(refusal(&signed(&gateway, &claims(Uuid::now_v7(), now + 60))).contains("another node"));
+        assert!(refusal(&signed(&stranger, &claims(node, now + 60))).contains("enrol the node anew"));
+        let old = refusal(&signed(&gateway, &claims(node, now - 600)));
+        assert!(
+            old.contains("NTP") && old.contains("The ticket expired at 20") && old.contains("clock says 20"),
+            "{old}"
+        );
+
+        let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+        let payload = part(&claims(node, now + 60));
+        let unsigned = format!("{}.{payload}.", part(&json!({"alg": "none", "typ": "JWT"})));
+        let keyed = jsonwebtoken::encode(
+            &Header::new(Algorithm::HS256),
+            &claims(node, now + 60),
+            &EncodingKey::from_secret(gateway.public.as_bytes()),
+        );
+        let (head, signature) = (good.split('.').next().unwrap(), good.rsplit('.').next().unwrap());
+        let changed = part(&claims(node, now + 3_600));
+        let no_end = json!({"aud": node});
+        for wrong in [
+            unsigned,
+            keyed.unwrap(),
+            format!("{head}.{changed}.{signature}"),
+            signed(&gateway, &no_end),
+            String::new(),
+            "a.b.c".to_owned(),
+        ] {
+            assert!(outcome(&verifier, &wrong).is_err(), "{wrong}");
+        }
+        assert!(verifier.verify(&HeaderMap::new()).is_err());
     }
 }

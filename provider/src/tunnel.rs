@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use axum::Router;
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONNECTION, HOST, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use openapi::error::ErrorBody;
 use openapi::node::{TUNNEL_PATH, TUNNEL_PROTOCOL};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -28,6 +29,7 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// A dead connection is noticed after at most the sum of the two.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+const LONGEST_REFUSAL: usize = 64 * 1024;
 
 /// The gateway does not know this node: it was removed there, or the gateway is another one now.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +110,11 @@ async fn upgrade(
     match response.status().as_u16() {
         101 => Ok(hyper::upgrade::on(response).await?),
         401 => Err(NotEnrolled.into()),
-        status => Err(anyhow!("the gateway answered {status}")),
+        status => {
+            let body = Limited::new(response.into_body(), LONGEST_REFUSAL).collect().await.ok();
+            let reason = body.and_then(|body| serde_json::from_slice::<ErrorBody>(&body.to_bytes()).ok());
+            let reason = reason.map_or_else(|| "no reason given".to_owned(), |body| body.error.message);
+            Err(anyhow!("the gateway answered {status}: {reason}"))
+        }
     }
 }

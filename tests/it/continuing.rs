@@ -88,13 +88,13 @@ async fn a_node_goes_on_wherever_another_one_stopped() {
         let events = tunnel.post(CHAT, &ticket, &body).await.events().await;
         let (whole, _) = cut(&events, events.len());
         assert!(whole.done && whole.text.len() > 10, "{more}: {whole:?}");
-        for after in (1..events.len()).step_by(17).chain([events.len() - 2, events.len() - 1]) {
+        for (attempt, after) in (2..).zip((1..events.len()).step_by(17).chain([events.len() - 2, events.len() - 1])) {
             let (mut heard, so_far) = cut(&events, after);
             if heard.done {
                 continue;
             }
             let continuation = json!({"path": CHAT, "request": body, "so_far": so_far});
-            let ticket = Ticket { attempt: 2, ..ticket.clone() };
+            let ticket = Ticket { attempt, ..ticket.clone() };
             let rest = tunnel.post(CONTINUE_PATH, &ticket, &continuation).await;
             assert_eq!(rest.status, 200);
             let (mut named, mut counted) = (so_far.token_ids.clone(), 0);

@@ -11,6 +11,7 @@ mod endings;
 mod energy;
 mod engine;
 mod hedging;
+mod hostile;
 mod keys;
 mod leases;
 mod lifecycle;

@@ -38,7 +38,7 @@ pub use database::Database;
 pub use gateway::Gateway;
 pub use node::{MODEL, Node};
 pub use postgres::Postgres;
-pub use process::{free_port, processor_microseconds, resident_bytes};
+pub use process::{binary as program, free_port, processor_microseconds, resident_bytes};
 pub use scripted::{Behaviour, ScriptedNode};
 pub use scripted_gateway::{Reply, ScriptedGateway, Tunnel};
 pub use wait::{early_in_a_minute, eventually};

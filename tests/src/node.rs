@@ -60,9 +60,13 @@ impl Node {
         #[expect(clippy::disallowed_methods, reason = "the one setting of the tests")]
         let source = std::env::var("COMMONWATT_TEST_MODEL").expect("COMMONWATT_TEST_MODEL is set by `make test`");
         let folder = std::env::temp_dir().join(format!("node-{}", Uuid::now_v7()));
+        let environment = [&[("COMMONWATT_SOURCE", source.as_str())], environment].concat();
+        Self::run_in(folder, arguments, &environment).await
+    }
+
+    async fn run_in(folder: PathBuf, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let data = folder.display().to_string();
-        let mut all = vec![("COMMONWATT_DATA", data.as_str()), ("COMMONWATT_SOURCE", source.as_str())];
-        all.extend_from_slice(environment);
+        let all = [environment, &[("COMMONWATT_DATA", data.as_str())]].concat();
         let slots: &[&str] = if arguments.contains(&"--slots") { &[] } else { &["--slots", "1"] };
         let arguments = [&["serve", "--listen", "127.0.0.1:0"], slots, arguments].concat();
         let launch = Launch {
@@ -75,6 +79,24 @@ impl Node {
             folder,
             client: Client::builder().no_proxy().build().expect("a client"),
         }
+    }
+
+    /// Starts another node on a copy of this one's folder, key and all, as somebody does who clones a machine.
+    ///
+    /// # Panics
+    /// When the folder can't be copied.
+    pub async fn copy(&self) -> Self {
+        let folder = std::env::temp_dir().join(format!("node-{}", Uuid::now_v7()));
+        copy_files(&self.folder, &folder);
+        let environment: Vec<(&str, &str)> =
+            self.launch.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let serve: Vec<&str> = self.launch.arguments.iter().map(String::as_str).collect();
+        Self::run_in(folder, &serve[3..], &environment).await
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.program.log()
     }
 
     /// The URL of a path of the local API.
@@ -161,6 +183,19 @@ impl Node {
     /// Waits for its end.
     pub async fn ended(&mut self) -> Option<i32> {
         self.program.ended().await
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let copy = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy_files(&entry.path(), &copy);
+        } else {
+            std::fs::copy(entry.path(), copy).expect("copied");
+        }
     }
 }
 

@@ -90,8 +90,8 @@ fn address_in(line: &str) -> Option<String> {
     rest.split_whitespace().find_map(|word| word.strip_prefix("listen=")).map(str::to_owned)
 }
 
-/// A program lies beside the benchmark, and one folder above a test: `target/release/deps/it-…`.
-pub(crate) fn binary(name: &str) -> PathBuf {
+/// Where a program of this workspace lies: beside the benchmark, and one folder above a test: `target/release/deps/it-…`.
+pub fn binary(name: &str) -> PathBuf {
     let running = std::env::current_exe().expect("a program has a path");
     let folder = running.parent().expect("in a folder");
     let folder = if folder.ends_with("deps") { folder.parent().expect("target/release") } else { folder };

@@ -71,7 +71,7 @@ impl ScriptedNode {
         let url = url::Url::parse(&gateway.url("")).expect("a URL");
         let enrolled =
             enrol::enrol(&identity, &url, &gateway.enrolment_token().await, "scripted").await.expect("enrolled");
-        let greeting = identity.greeting(enrolled.node).expect("a greeting");
+        let greeting = identity.greeting(&enrolled).expect("a greeting");
         std::fs::remove_dir_all(folder).expect("its folder");
         let (stop, asked) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
         let router = router(behaviour, Arc::clone(&asked));

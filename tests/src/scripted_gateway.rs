@@ -75,6 +75,11 @@ impl ScriptedGateway {
         Self { url, identity, tunnels }
     }
 
+    /// What it answers to every enrolment.
+    pub fn enrolled(&self) -> &Enrolled {
+        &self.identity.enrolled
+    }
+
     /// The next tunnel that a node opens.
     ///
     /// # Panics
@@ -130,8 +135,22 @@ impl Tunnel {
     /// # Panics
     /// When the connection is gone.
     pub async fn post(&self, path: &str, ticket: &Ticket, body: &Value) -> Reply {
-        let header = Header::new(Algorithm::EdDSA);
-        let ticket = jsonwebtoken::encode(&header, ticket, &self.identity.key).expect("a ticket");
+        self.post_with(path, &self.sign(ticket), body).await
+    }
+
+    /// A ticket as the node gets it.
+    ///
+    /// # Panics
+    /// When it can't be signed.
+    pub fn sign(&self, ticket: &Ticket) -> String {
+        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), ticket, &self.identity.key).expect("a ticket")
+    }
+
+    /// Calls the node with whatever goes for a ticket.
+    ///
+    /// # Panics
+    /// When the connection is gone.
+    pub async fn post_with(&self, path: &str, ticket: &str, body: &Value) -> Reply {
         let request = hyper::Request::post(path)
             .header(header::CONTENT_TYPE, "application/json")
             .header(TICKET_HEADER, ticket)

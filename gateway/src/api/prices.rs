@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use openapi::node::Offer;
 use openapi::price::Price;
 use openapi::units::Nanocredits;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::types::Json as SqlJson;
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
@@ -26,14 +27,28 @@ pub struct NewPrice {
     /// Name or content address of a model that the node offers; all of them if not given.
     model: Option<String>,
     /// Nanocredits for a token of the prompt that is computed.
+    #[serde(deserialize_with = "part")]
     prompt: Nanocredits,
     /// For a token of the prompt that the node still had computed.
+    #[serde(deserialize_with = "part")]
     cached: Nanocredits,
     /// For a token of the answer.
+    #[serde(deserialize_with = "part")]
     completion: Nanocredits,
     /// From when it counts, as `2027-01-31T00:00:00Z`; now if not given.
     #[serde(default, with = "time::serde::rfc3339::option")]
     effective_from: Option<OffsetDateTime>,
+}
+
+/// A part of a price, which may be absurd.
+fn part<'de, D: Deserializer<'de>>(from: D) -> Result<Nanocredits, D::Error> {
+    let part = serde_json::Number::deserialize(from)?.as_u64().map(Nanocredits::new);
+    part.filter(|part| *part <= Price::HIGHEST).ok_or_else(|| D::Error::custom(bounds()))
+}
+
+fn bounds() -> String {
+    let highest = Price::HIGHEST.get();
+    format!("a token costs a whole number of nanocredits from 0 to {highest}, which is one credit")
 }
 
 /// A price.
@@ -93,10 +108,6 @@ pub async fn set(
     Json(new): Json<NewPrice>,
 ) -> Result<(StatusCode, Json<PriceList>), Problem> {
     let price = Price { prompt: new.prompt, cached: new.cached, completion: new.completion };
-    if !price.is_sane() {
-        let highest = Price::HIGHEST.get();
-        return Err(Problem::bad_request(format!("A token costs at most {highest} nanocredits, which is one credit.")));
-    }
     not_past(new.effective_from)?;
     let offer = sqlx::query_scalar!(
         r#"select offer as "offer: SqlJson<Offer>" from nodes where id = $1 and account_id = $2 and removed_at is null"#,

@@ -92,7 +92,8 @@ async fn take(app: &App, offer: &EnergyOffer, signer: &mut Signer, statement: &s
             return Ok(());
         }
     };
-    if !report.pools.iter().all(openapi::energy::report::PoolWindow::adds_up)
+    if !(1..=EnergyReport::HIGHEST_SEQUENCE).contains(&report.sequence)
+        || !report.pools.iter().all(openapi::energy::report::PoolWindow::adds_up)
         || !report.settled.iter().all(|attempt| attempt.energy.is_sane())
     {
         tracing::warn!(%node, sequence = report.sequence, "a node's energy report does not add up, and does not count");

@@ -92,6 +92,7 @@ async fn refusal(response: Response<NodeBody>) -> Fault {
             let message = "All nodes that serve this model are busy. Try again shortly.";
             Fault::Busy(ApiError::overloaded(message, seconds.unwrap_or(SECONDS)))
         }
-        _ => Fault::Node(format!("it answered {status}")),
+        (_, Some(detail)) => Fault::Node(format!("it answered {status}: {}", openapi::error::echo(&detail.message))),
+        (_, None) => Fault::Node(format!("it answered {status}")),
     }
 }

@@ -2,6 +2,7 @@
 
 use openapi::region::Region;
 
+use super::copies;
 use super::preference::Exclusion;
 use super::skip::Skip;
 
@@ -14,6 +15,8 @@ const MOST: usize = 4;
 #[derive(Clone, Debug)]
 pub(super) struct Situation {
     pub(super) connected: bool,
+    /// Two machines have its key.
+    pub(super) copied_key: bool,
     pub(super) paused: bool,
     /// The end of the maintenance that goes on.
     pub(super) maintenance_until: Option<String>,
@@ -36,6 +39,10 @@ pub(super) fn advice(situation: &Situation) -> Vec<String> {
     let notable = |count: u64| count.saturating_mul(1_000) >= all.saturating_mul(NOTABLE_MILLI);
     let notable = reasons.into_iter().filter(|(_, count)| notable(*count));
     advice.extend(notable.filter_map(|(skip, _)| sentence(skip, situation)).take(MOST));
+    if situation.copied_key {
+        advice
+            .insert(0, format!("Two machines use this node's key, and only one of them gets work. {}", copies::ADVICE));
+    }
     advice
 }
 
@@ -124,6 +131,7 @@ mod tests {
     fn situation(chosen: u64, skipped: &[(Skip, u64)]) -> Situation {
         Situation {
             connected: true,
+            copied_key: false,
             paused: false,
             maintenance_until: None,
             region: None,
@@ -153,6 +161,8 @@ mod tests {
         );
         assert!(told[2].starts_with("The node is not connected") && told[3].starts_with("All its slots"), "{told:?}");
         assert_eq!(told.len(), 4, "paused is said once");
+        now.copied_key = true;
+        assert!(advice(&now)[0].starts_with("Two machines use this node's key"), "money may go to a thief");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::body::{Json, RawJson};
+use crate::body::{Json, SmallJson};
 use crate::error::Failure;
 use crate::secrets::{self, Secrets};
 
@@ -23,7 +23,7 @@ const NAME_LENGTHS: std::ops::RangeInclusive<usize> = 1..=100;
 /// Binds a node's key to an operator's account.
 #[utoipa::path(post, path = ENROL_PATH, tag = "Nodes", request_body = Enrolment,
     responses((status = 200, body = Enrolled), Failure))]
-pub async fn enrol(app: App, RawJson(body): RawJson) -> Result<Json<Enrolled>, Failure> {
+pub async fn enrol(app: App, SmallJson(body): SmallJson) -> Result<Json<Enrolled>, Failure> {
     let enrolment: Enrolment =
         serde_json::from_slice(&body).map_err(|error| ApiError::invalid_json(&error.to_string()))?;
     let public_key = proven_key(&enrolment)?;

@@ -9,16 +9,16 @@ use openapi::error::ApiError;
 use openapi::node::{KEY_PATH, KeyChange};
 use uuid::Uuid;
 
+use super::greeting;
 use super::operate::{self, Replaced};
-use super::tunnel;
 use crate::app::App;
-use crate::body::RawJson;
+use crate::body::SmallJson;
 use crate::error::Failure;
 
 /// Replaces the key of the node that calls.
 #[utoipa::path(post, path = KEY_PATH, tag = "Nodes", request_body = KeyChange, responses((status = 204), Failure))]
-pub async fn change(app: App, headers: HeaderMap, RawJson(body): RawJson) -> Result<StatusCode, Failure> {
-    let node = tunnel::who(&app, &headers).await?;
+pub async fn change(app: App, headers: HeaderMap, SmallJson(body): SmallJson) -> Result<StatusCode, Failure> {
+    let node = greeting::who(&app, &headers).await?;
     let change: KeyChange =
         serde_json::from_slice(&body).map_err(|error| ApiError::invalid_json(&error.to_string()))?;
     let public_key = proven_key(node.id, &node.public_key, &change)?;

@@ -3,6 +3,14 @@
 
 mod advice;
 
+mod copies;
+
+mod farewell;
+
+mod greeting;
+
+mod offer;
+
 pub mod affinity;
 
 pub mod attached;
@@ -95,6 +103,10 @@ pub struct Nodes {
     known: RwLock<HashSet<String>>,
     joined: Notify,
     left: Notify,
+    /// Greetings that have opened a tunnel to this replica.
+    greetings: greeting::Used,
+    /// Nodes whose key two machines have.
+    copies: copies::Copies,
     /// Something about the nodes that are tunnelled to this replica is different; the other replicas listen.
     changed: watch::Sender<()>,
 }
@@ -111,6 +123,8 @@ impl Default for Nodes {
             known: RwLock::default(),
             joined: Notify::new(),
             left: Notify::new(),
+            greetings: greeting::Used::default(),
+            copies: copies::Copies::default(),
             changed: watch::Sender::default(),
         }
     }

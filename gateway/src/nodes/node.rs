@@ -23,8 +23,9 @@ use super::way::{Kind, Way};
 use super::{lock, unix_seconds};
 use crate::secrets::Secrets;
 
-/// A ticket outlives every wait for a slot.
-const TICKET_SECONDS: u64 = 3600;
+/// A ticket is made for a call, and checked when that arrives: whatever waits on the node waits without it. The node keeps in
+/// mind for as long which tickets it has seen.
+const TICKET_SECONDS: u64 = 120;
 /// A node is sent one request ahead for so many slots, and at least one.
 const SLOTS_AHEAD: u32 = 8;
 
@@ -199,6 +200,12 @@ impl Node {
         ways.iter().any(|way| !way.is_tunnel() && way.is_open())
     }
 
+    /// True when another run of the node program than this one is connected, to this replica or another.
+    pub(super) fn has_other_instance(&self, instance: Uuid) -> bool {
+        let ways = self.ways.read().unwrap_or_else(PoisonError::into_inner);
+        ways.iter().any(|way| way.is_open() && way.instance().is_some_and(|other| other != instance))
+    }
+
     /// Closes every way that this replica can close.
     pub(super) fn dismiss(&self) {
         self.ways.read().unwrap_or_else(PoisonError::into_inner).iter().for_each(|way| way.dismiss());
@@ -207,6 +214,7 @@ impl Node {
     /// Takes another way in. A new tunnel replaces the old one, and a new connection is a new chance.
     pub(super) fn add(&self, way: Arc<Way>) {
         let mut ways = self.ways.write().unwrap_or_else(PoisonError::into_inner);
+        ways.iter().for_each(|known| known.make_room_for(&way));
         let known = std::mem::replace(&mut ways.first, way);
         ways.rest.push(known);
         let kind = ways.first.kind();

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::advice::{Situation, advice};
 use super::registry::{self, Registered};
-use super::{Node, tunnel};
+use super::{Node, greeting};
 use crate::app::App;
 use crate::body::Json;
 use crate::error::Failure;
@@ -29,6 +29,9 @@ use crate::prices::table;
 pub struct Work {
     /// Its operator wants it to get no new work.
     paused: bool,
+    /// When two machines were last found with its key, as `2027-01-31T00:00:00Z`, if that was within a day.
+    #[schema(format = DateTime)]
+    copied_key_at: Option<String>,
     /// The maintenance that goes on, or else the next.
     maintenance: Option<Maintenance>,
     /// Requests that it got.
@@ -66,16 +69,17 @@ pub struct Seen {
 /// Says how the node that calls stands, and what its operator can do to get work.
 #[utoipa::path(get, path = STANDING_PATH, tag = "Nodes", responses((status = 200, body = Standing), Failure))]
 pub async fn show(app: App, headers: HeaderMap) -> Result<Json<Standing>, Failure> {
-    let node = tunnel::who(&app, &headers).await?.id;
+    let node = greeting::who(&app, &headers).await?.id;
     let offer = sqlx::query_scalar!(r#"select offer as "offer: SqlJson<Offer>" from nodes where id = $1"#, node);
     let offer = offer.fetch_optional(&app.database).await?.flatten().map(|SqlJson(offer)| offer);
-    let seen = see(&app, node, offer).await?.ok_or_else(tunnel::unknown_node)?;
+    let seen = see(&app, node, offer).await?.ok_or_else(greeting::unknown_node)?;
     let Seen { registered, connected, work } = seen;
     Ok(Json(Standing {
         node,
         name: registered.name.clone(),
         connected,
         paused: work.paused,
+        copied_key_at: work.copied_key_at,
         maintenance: ahead(&registered, OffsetDateTime::now_utc()).collect(),
         prices: work.prices,
         chosen: work.chosen,
@@ -94,18 +98,26 @@ pub async fn see(app: &App, id: Uuid, offered: Option<Offer>) -> Result<Option<S
     let live = app.nodes.get(id);
     let offer = live.as_deref().map(Node::offer).or_else(|| offered.map(Arc::new)).unwrap_or_default();
     let prices = prices(app, id, &offer).await?;
-    let work = Work::of(live.as_deref(), &registered, &offer, prices);
+    let copied_key_at = app.nodes.copies.of(id).and_then(|at| at.format(&Rfc3339).ok());
+    let work = Work::of(live.as_deref(), &registered, &offer, prices, copied_key_at);
     Ok(Some(Seen { registered, connected: live.is_some(), work }))
 }
 
 impl Work {
-    fn of(live: Option<&Node>, registered: &Registered, offer: &Offer, prices: Vec<ModelPrice>) -> Self {
+    fn of(
+        live: Option<&Node>,
+        registered: &Registered,
+        offer: &Offer,
+        prices: Vec<ModelPrice>,
+        copied_key_at: Option<String>,
+    ) -> Self {
         let now = OffsetDateTime::now_utc();
         let state = live.map(Node::state);
         let known = |(state, speed): &(super::marginal::State, u32)| (state.typical_first_byte, *speed);
         let (first_byte, speed) = state.as_ref().map(known).unwrap_or_default();
         let situation = Situation {
             connected: live.is_some(),
+            copied_key: copied_key_at.is_some(),
             paused: registered.paused,
             maintenance_until: ahead(registered, now)
                 .next()
@@ -117,6 +129,7 @@ impl Work {
         };
         Self {
             paused: registered.paused,
+            copied_key_at,
             maintenance: ahead(registered, now).next(),
             chosen: situation.chosen,
             skipped: live.map(|node| node.skips.by_reason()).unwrap_or_default(),
@@ -171,7 +184,7 @@ mod tests {
     #[test]
     fn a_node_that_is_away_shows_what_it_offered_and_that_it_is_away() {
         let offer = Scripted::offer();
-        let work = Work::of(None, &registered(&[]), &offer, Vec::new());
+        let work = Work::of(None, &registered(&[]), &offer, Vec::new(), None);
         assert_eq!((work.slots, work.running, work.chosen, work.honesty_ppm), (offer.slots, 0, 0, None));
         assert_eq!((work.tokens_per_second, work.first_byte_microseconds), (None, None));
         assert!(work.advice[0].starts_with("The node is not connected"));
@@ -180,7 +193,7 @@ mod tests {
     #[test]
     fn maintenance_counts_as_such_only_while_it_goes_on() {
         let shown = |hours: &[(i64, i64)]| {
-            let work = Work::of(None, &registered(hours), &Offer::default(), Vec::new());
+            let work = Work::of(None, &registered(hours), &Offer::default(), Vec::new(), None);
             (work.maintenance.is_some(), work.advice.iter().any(|sentence| sentence.starts_with("Maintenance")))
         };
         assert_eq!(shown(&[(-1, 1), (2, 3)]), (true, true));
@@ -197,11 +210,11 @@ mod tests {
         node.skips.skipped(Skip::AboveHold);
         let held = nodes.take_anyway(&node, std::time::Instant::now());
         held.answered(std::time::Duration::from_millis(20));
-        let work = Work::of(Some(&node), &registered(&[]), &node.offer(), Vec::new());
+        let work = Work::of(Some(&node), &registered(&[]), &node.offer(), Vec::new(), None);
         assert_eq!((work.running, work.chosen, work.skipped), (1, 1, BTreeMap::from([("above_hold", 1)])));
         assert!(work.advice[0].starts_with("Your price") && work.honesty_ppm.is_some());
         assert!(work.first_byte_microseconds.is_some());
         drop(held);
-        assert_eq!(Work::of(Some(&node), &registered(&[]), &node.offer(), Vec::new()).running, 0, "drained");
+        assert_eq!(Work::of(Some(&node), &registered(&[]), &node.offer(), Vec::new(), None).running, 0, "drained");
     }
 }

@@ -26,6 +26,10 @@ pub(crate) struct Way {
     carrier: Box<dyn Connection>,
     /// Given when the node is removed by its operator.
     dismissed: CancellationToken,
+    /// Which run of the node program is at the other end, where that is known.
+    instance: Option<Uuid>,
+    /// Given when another machine with the node's key has taken its place.
+    displaced: CancellationToken,
     status: Mutex<NodeStatus>,
 }
 
@@ -103,8 +107,36 @@ impl Way {
             })
         };
         let models = offer.models.iter().map(served).collect();
-        let (offer, status) = (Arc::new(offer), Mutex::default());
-        Self { connection, connected_at, offer, models, kind, carrier, dismissed, status }
+        let (offer, status, displaced) = (Arc::new(offer), Mutex::default(), CancellationToken::new());
+        Self { connection, connected_at, offer, models, kind, carrier, dismissed, instance: None, displaced, status }
+    }
+
+    /// The same way, to this run of the node program.
+    pub(crate) fn of_instance(self, instance: Option<Uuid>) -> Self {
+        Self { instance, ..self }
+    }
+
+    /// Which run of the node program is at the other end, where that is known.
+    pub(crate) fn instance(&self) -> Option<Uuid> {
+        self.instance
+    }
+
+    /// A newer connection, of another machine with the same key, takes the place of this one if it is a tunnel.
+    pub(super) fn make_room_for(&self, newer: &Self) {
+        let is_another = self.instance.zip(newer.instance).is_some_and(|(this, other)| this != other);
+        // Connections are numbered by time. One that is on its way out has given up its place.
+        if self.is_tunnel() && is_another && self.connection < newer.connection && !self.status().draining {
+            self.displaced.cancel();
+        }
+    }
+
+    /// Waits until another machine has taken this one's place.
+    pub(super) async fn displaced(&self) {
+        self.displaced.cancelled().await;
+    }
+
+    pub(super) fn is_displaced(&self) -> bool {
+        self.displaced.is_cancelled()
     }
 
     /// Sends a request to the node at the end of this way.

@@ -151,10 +151,11 @@ impl Mirror<'_> {
         match news {
             News::Replica(id) if id == self.other.id => {}
             News::Replica(id) => bail!("at its address is the replica {id}"),
-            News::Joined { node, connection, connected_at, offer } => {
+            News::Joined { node, connection, connected_at, instance, offer } => {
                 let offer = Arc::unwrap_or_clone(offer);
                 let (sender, remote) = (self.sender.clone(), Arc::clone(&self.remote));
-                let way = Arc::new(Way::over_replica(connection, connected_at, offer, sender, remote));
+                let way = Way::over_replica(connection, connected_at, offer, sender, remote);
+                let way = Arc::new(way.of_instance(instance));
                 self.internal.nodes.add(node, Arc::clone(&way));
                 self.ways.insert(connection, (node, way));
             }

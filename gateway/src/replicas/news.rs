@@ -26,7 +26,7 @@ pub(super) enum News {
     /// Who speaks; the first event.
     Replica(Uuid),
     /// A node has opened a tunnel.
-    Joined { node: Uuid, connection: Uuid, connected_at: u64, offer: Arc<Offer> },
+    Joined { node: Uuid, connection: Uuid, connected_at: u64, instance: Option<Uuid>, offer: Arc<Offer> },
     /// A node has spoken about its state.
     Status { connection: Uuid, status: NodeStatus },
     /// A tunnel has ended.
@@ -51,8 +51,8 @@ impl Told {
             let (connection, status) = (way.connection, way.status());
             let before = self.tunnels.insert(connection, status);
             if before.is_none() {
-                let (connected_at, offer) = (way.connected_at, Arc::clone(way.offer()));
-                news.push(News::Joined { node: *node, connection, connected_at, offer });
+                let (connected_at, instance, offer) = (way.connected_at, way.instance(), Arc::clone(way.offer()));
+                news.push(News::Joined { node: *node, connection, connected_at, instance, offer });
             }
             if before.unwrap_or_default() != status {
                 news.push(News::Status { connection, status });

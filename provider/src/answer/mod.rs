@@ -34,7 +34,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::body::JsonBody;
 use crate::engine::{Engine, Said, Task};
 use crate::error::Failure;
-use crate::limits::Limit;
+use crate::limits::{Limit, Repeated};
 use crate::node::{Backend, Node};
 use crate::router::{Doorway, json};
 use crate::slots::Place;
@@ -167,7 +167,7 @@ async fn pass_on(
 fn enter(node: &Node, ticket: Option<&Ticket>) -> Result<(Place, Limit), ApiError> {
     let place = node.slots.enter().map_err(|_| if node.slots.is_away() { away() } else { busy() })?;
     let limit = match ticket {
-        Some(ticket) => node.limits.open(ticket).map_err(|_| already_runs())?,
+        Some(ticket) => node.limits.open(ticket).map_err(repeated)?,
         None => Limit::none(),
     };
     Ok((place, limit))
@@ -228,13 +228,15 @@ fn does_not_count() -> ApiError {
     ApiError::new(501, "invalid_request_error", Some("not_counted"), message)
 }
 
-fn already_runs() -> ApiError {
-    ApiError::new(
-        409,
-        "invalid_request_error",
-        Some("attempt_already_runs"),
-        "This node is already answering this attempt of the request.",
-    )
+fn repeated(repeated: Repeated) -> ApiError {
+    let (code, message) = match repeated {
+        Repeated::Runs => ("attempt_already_runs", "This node is already answering this attempt of the request."),
+        Repeated::Over => {
+            tracing::warn!("refused a ticket that was used before");
+            ("ticket_used", "This node has answered this attempt of the request. Another try needs another ticket.")
+        }
+    };
+    ApiError::new(409, "invalid_request_error", Some(code), message)
 }
 
 fn random_seed() -> i64 {

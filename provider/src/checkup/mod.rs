@@ -7,11 +7,11 @@ mod tests;
 
 use std::fmt::{self, Display, Formatter};
 
-use openapi::node::STANDING_PATH;
+use openapi::error::ErrorBody;
+use openapi::node::{Enrolled, STANDING_PATH};
 use openapi::standing::Standing;
 use time::OffsetDateTime;
 use url::Url;
-use uuid::Uuid;
 
 use self::dial::{Reply, reply};
 use crate::config::DoctorConfig;
@@ -108,11 +108,11 @@ fn key(config: &DoctorConfig, identity: &anyhow::Result<Option<Identity>>) -> St
 /// What is between the node and one gateway.
 async fn with(gateway: &Gateway, identity: Option<&Identity>) -> Vec<Step> {
     let enrolled = identity.map_or(Ok(None), |identity| node_at(identity, gateway));
-    let node = enrolled.as_ref().ok().copied().flatten();
-    let mut steps = vec![Step::new("enrolled", as_found(gateway, enrolled))];
+    let mut steps = vec![Step::new("enrolled", as_found(gateway, &enrolled))];
+    let enrolled = enrolled.ok().flatten();
     let mut standing = None;
     for address in &gateway.addresses {
-        let greeter = identity.zip(node);
+        let greeter = identity.zip(enrolled.as_ref());
         let (found, told) = at(address, greeter).await;
         steps.extend(found);
         standing = standing.or(told);
@@ -121,16 +121,16 @@ async fn with(gateway: &Gateway, identity: Option<&Identity>) -> Vec<Step> {
     steps
 }
 
-/// The node's id at a gateway.
-fn node_at(identity: &Identity, gateway: &Gateway) -> anyhow::Result<Option<Uuid>> {
+/// What a gateway knows the node as.
+fn node_at(identity: &Identity, gateway: &Gateway) -> anyhow::Result<Option<Enrolled>> {
     let known = identity.gateways()?;
     let is_it = |address: &Url| gateway.addresses.contains(address);
-    Ok(known.into_iter().find(|known| known.addresses.iter().any(is_it)).map(|known| known.enrolled.node))
+    Ok(known.into_iter().find(|known| known.addresses.iter().any(is_it)).map(|known| known.enrolled))
 }
 
-fn as_found(gateway: &Gateway, enrolled: anyhow::Result<Option<Uuid>>) -> Result<String, String> {
+fn as_found(gateway: &Gateway, enrolled: &anyhow::Result<Option<Enrolled>>) -> Result<String, String> {
     match enrolled {
-        Ok(Some(node)) => Ok(format!("as node {node} with {gateway}")),
+        Ok(Some(enrolled)) => Ok(format!("as node {} with {gateway}", enrolled.node)),
         Ok(None) => Err(format!(
             "not with {gateway}: create a token there with POST /api/enrolment-tokens, and start the node with it in \
              COMMONWATT_TOKEN"
@@ -140,8 +140,8 @@ fn as_found(gateway: &Gateway, enrolled: anyhow::Result<Option<Uuid>>) -> Result
 }
 
 /// What is between the node and one address, and what is said there of the node.
-async fn at(address: &Url, greeter: Option<(&Identity, Uuid)>) -> (Vec<Step>, Option<Standing>) {
-    let greeting = match greeter.map(|(identity, node)| identity.greeting(node)).transpose() {
+async fn at(address: &Url, greeter: Option<(&Identity, &Enrolled)>) -> (Vec<Step>, Option<Standing>) {
+    let greeting = match greeter.map(|(identity, enrolled)| identity.greeting(enrolled)).transpose() {
         Ok(greeting) => greeting,
         Err(error) => return (vec![Step::new("greeting", Err(format!("{error:#}")))], None),
     };
@@ -157,10 +157,10 @@ async fn at(address: &Url, greeter: Option<(&Identity, Uuid)>) -> (Vec<Step>, Op
     let reached = format!("{address}: {steps}, status {}", answer.status);
     let mut found = vec![Step::new("reachable", Ok(reached)), Step::new("clock", clock(&answer, now()))];
     let mut standing = None;
-    if let Some((identity, node)) = greeter {
+    if let Some((identity, enrolled)) = greeter {
         let greeted = greeted(&answer);
         let greeted = match greeted {
-            Err(_) if answer.status == 401 => Err(refused(address, identity, node).await),
+            Err(_) if answer.status == 401 => Err(refused(address, identity, enrolled).await),
             other => other,
         };
         found.push(Step::new(
@@ -196,14 +196,17 @@ fn greeted(answer: &Reply) -> Result<Standing, String> {
         200 => standing::read(&answer.body).map_err(|error| format!("{error:#}")),
         404 => Err("nothing is known of nodes there: it is no Commonwatt gateway, or an older version".to_owned()),
         503 => Err("the gateway is not ready, since it starts, stops or has no database: try again shortly".to_owned()),
-        status => Err(format!("the gateway answered with status {status}: its operator's log says why")),
+        status => Err(match serde_json::from_slice::<ErrorBody>(&answer.body) {
+            Ok(body) => body.error.message,
+            Err(_) => format!("the gateway answered with status {status}: its operator's log says why"),
+        }),
     }
 }
 
 /// Why the gateway does not know the key.
-async fn refused(address: &Url, identity: &Identity, node: Uuid) -> String {
+async fn refused(address: &Url, identity: &Identity, enrolled: &Enrolled) -> String {
     for key in identity.other_keys().unwrap_or_default() {
-        let Ok(greeting) = key.greeting(node) else { continue };
+        let Ok(greeting) = key.greeting(enrolled, false) else { continue };
         if matches!(standing::ask(address, &greeting).await, Ok(standing::Answer::Known(_))) {
             return "a change of key was broken off: run `commonwatt-node rotate-key` again".to_owned();
         }

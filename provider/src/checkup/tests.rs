@@ -5,8 +5,8 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use clap::Parser;
-use openapi::node::Enrolled;
 use time::Duration;
+use uuid::Uuid;
 
 use super::*;
 use crate::config::{Command, Config};
@@ -18,6 +18,7 @@ fn standing(node: Uuid) -> Standing {
         name: "cellar".to_owned(),
         connected: true,
         paused: false,
+        copied_key_at: None,
         maintenance: Vec::new(),
         prices: Vec::new(),
         chosen: 3,

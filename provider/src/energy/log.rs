@@ -14,6 +14,7 @@ use openapi::units::Microseconds;
 use tokio::sync::watch;
 
 use crate::identity::Identity;
+use crate::node::unix_seconds;
 
 /// Files are kept this long, and as many of them.
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
@@ -149,13 +150,18 @@ impl ReportLog {
         }
     }
 
-    /// The next kept reports after this number, in order: a few hundred at a time. A number beyond all of them means that the disk has forgotten some:
-    /// the next report then comes after it.
+    /// The next kept reports after this number, in order: a few hundred at a time. A number beyond all of them means that the
+    /// disk has forgotten some: the next report then comes after it. A number beyond the seconds since 1970 means nothing:
+    /// no node has reported so often.
     ///
     /// # Errors
     /// When the files can't be read.
     pub fn after(&self, sequence: u64) -> io::Result<Vec<(u64, String)>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if sequence > unix_seconds() {
+            tracing::warn!(sequence, ours = state.sequence, "a gateway asks for energy reports that can't be");
+            return Ok(Vec::new());
+        }
         if sequence > state.sequence {
             state.recent.clear();
             state.file = None;
@@ -290,6 +296,21 @@ mod tests {
         log.append(draft());
         let (number, statement) = log.after(9).unwrap().pop().unwrap();
         assert_eq!((number, read(&statement).previous), (10, String::new()));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_gateway_that_claims_an_absurd_number_breaks_nothing_for_the_others() {
+        let folder = folder("absurd");
+        let log = open(&folder);
+        log.append(draft());
+        for absurd in [u64::MAX, u64::MAX - 1, i64::MAX as u64, 10_u64.pow(18)] {
+            assert_eq!(log.after(absurd).unwrap(), []);
+        }
+        log.append(draft());
+        let all = log.after(0).unwrap();
+        assert_eq!(all.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(read(&all[1].1).previous, hash(&all[0].1), "the chain goes on");
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -58,9 +58,10 @@ pub async fn serve(settings: &MockSettings, stop: &CancellationToken) {
         });
         for gateway in settings.gateways.clone() {
             let (identity, work, stop) = (Arc::clone(&identity), Arc::clone(&work), stop.clone());
+            let enrolled = enrolled.clone();
             tokio::spawn(async move {
                 while !stop.is_cancelled() {
-                    let greeting = identity.greeting(enrolled.node).expect("a greeting");
+                    let greeting = identity.greeting(&enrolled).expect("a greeting");
                     // Gateways come and go here: the reason does not matter.
                     drop(tunnel::serve(&gateway, &greeting, router(Arc::clone(&work)), &stop).await);
                     tokio::time::sleep(DIAL_AGAIN_AFTER).await;

@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::tunnel::who;
+use super::greeting::who;
 use super::{Node, Nodes};
 use crate::app::App;
 use crate::body::RawJson;

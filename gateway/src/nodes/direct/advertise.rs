@@ -7,15 +7,15 @@ use openapi::node::{Advertisement, DIRECT_PATH};
 use super::follow::{self, Caller};
 use super::url::{NodeUrl, PlainText, Purpose};
 use crate::app::App;
-use crate::body::RawJson;
+use crate::body::SmallJson;
 use crate::error::Failure;
-use crate::nodes::{enrol, tunnel};
+use crate::nodes::{enrol, greeting};
 
 /// Takes note of the URL at which the node that calls can be dialled, once it has proven to be there; null takes it back.
 #[utoipa::path(post, path = DIRECT_PATH, tag = "Nodes", request_body = Advertisement,
     responses((status = 204, description = "The gateway dials it from now on, or not any more"), Failure))]
-pub async fn advertise(app: App, headers: HeaderMap, RawJson(body): RawJson) -> Result<StatusCode, Failure> {
-    let node = tunnel::who(&app, &headers).await?;
+pub async fn advertise(app: App, headers: HeaderMap, SmallJson(body): SmallJson) -> Result<StatusCode, Failure> {
+    let node = greeting::who(&app, &headers).await?;
     let said: Advertisement =
         serde_json::from_slice(&body).map_err(|error| ApiError::invalid_json(&error.to_string()))?;
     let url = match said.url {

@@ -23,7 +23,9 @@ use crate::app::App;
 use crate::nodes::connection::{self, Connection as _};
 use crate::nodes::dialled::Joined;
 use crate::nodes::enrol;
-use crate::nodes::tunnel::{self, Guest};
+use crate::nodes::greeting::Guest;
+use crate::nodes::offer;
+use crate::nodes::tunnel;
 use crate::nodes::way::{Kind, Way};
 use crate::secrets::{self, Secrets};
 
@@ -89,7 +91,7 @@ async fn prove(door: &Door, node: &Guest) -> anyhow::Result<Offer> {
     let proof = response.headers().get(PROOF_HEADER).and_then(|proof| proof.to_str().ok());
     let proof = proof.context("it gave no proof of who it is: no node serves its gateway there")?;
     check(proof, &nonce, node)?;
-    tunnel::read_offer(response.into_body()).await
+    offer::read(response.into_body()).await
 }
 
 fn check(proof: &str, nonce: &str, node: &Guest) -> anyhow::Result<()> {

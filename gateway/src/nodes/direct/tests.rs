@@ -26,8 +26,8 @@ use super::follow::{Caller, Reached, reach};
 use super::url::{NodeUrl, PlainText, Purpose};
 use crate::nodes::Nodes;
 use crate::nodes::dialled::Joined;
+use crate::nodes::greeting::Guest;
 use crate::nodes::scripted::{MODEL, Scripted};
-use crate::nodes::tunnel::Guest;
 use crate::nodes::way::{Kind, Way};
 use crate::secrets::Secrets;
 

@@ -22,7 +22,6 @@ use openapi::sse::Scanner;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::blobs::Blobs;
@@ -35,6 +34,7 @@ use crate::node::{Backend, Node, Said};
 use crate::router;
 use crate::slots::Slots;
 use crate::ticket::TicketVerifier;
+use crate::told::Told;
 use crate::upstream::testing::{Pieces, Server, config, upstream};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -76,7 +76,7 @@ impl Stage {
         Self {
             server,
             local: serve(router::local(Arc::clone(&node))).await,
-            tunnelled: serve(router::tunnelled(Arc::clone(&node), tickets, CancellationToken::new())).await,
+            tunnelled: serve(router::tunnelled(Arc::clone(&node), tickets, Told::default())).await,
             node,
             key: EncodingKey::from_ed_der(document.as_ref()),
             id,

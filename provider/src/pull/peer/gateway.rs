@@ -13,6 +13,7 @@ use std::{
 
 use axum::body::Bytes;
 use openapi::blob::{AVOID_HEADER, BadGroup, BlobAddress, SOURCE_HEADER};
+use openapi::node::Enrolled;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header};
 use url::Url;
 use uuid::Uuid;
@@ -29,7 +30,7 @@ use crate::identity::Identity;
 pub struct Peers {
     gateways: Vec<Url>,
     identity: Arc<Identity>,
-    node: Uuid,
+    enrolled: Enrolled,
 }
 
 impl Peers {
@@ -44,7 +45,7 @@ impl Peers {
         }
         let identity = Arc::new(Identity::open(data_dir)?);
         let enrolled = identity.enrolled_with(gateways)?;
-        Ok(enrolled.map(|enrolled| Self { gateways: gateways.to_vec(), identity, node: enrolled.node }))
+        Ok(enrolled.map(|enrolled| Self { gateways: gateways.to_vec(), identity, enrolled }))
     }
 
     /// The way through the first of these gateways that the node is enrolled with; `None` when there is none.
@@ -58,7 +59,7 @@ impl Peers {
 
 impl fmt::Debug for Peers {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Peers").field("gateways", &self.gateways).field("node", &self.node).finish()
+        formatter.debug_struct("Peers").field("gateways", &self.gateways).field("node", &self.enrolled.node).finish()
     }
 }
 
@@ -174,7 +175,7 @@ impl<'a> Gateway<'a> {
     }
 
     fn greeting(&self) -> Result<String, SourceError> {
-        let greeting = self.peers.identity.greeting(self.peers.node);
+        let greeting = self.peers.identity.greeting(&self.peers.enrolled);
         greeting.map_err(|error| SourceError::Program(format!("the node's key signs nothing: {error:#}")))
     }
 
