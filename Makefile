@@ -9,7 +9,7 @@ BIN := $(CARGO_TARGET_DIR)/release
 CARGO := cargo
 BUILD := $(CARGO) build --release --locked --workspace
 
-.PHONY: up build test faults energy demo-federation bench lint audit openapi openapi-check sqlx sqlx-check help
+.PHONY: up build test faults energy simulate demo-federation bench lint audit openapi openapi-check sqlx sqlx-check help
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -35,6 +35,10 @@ faults: ## Run the fault suite at full size: everything dies, fills up and goes 
 energy: ## Print what the energy figures are worth: attribution, intervals, liars, routing; all cases (a minute)
 	$(BUILD) --all-targets
 	COMMONWATT_ENERGY=full $(CARGO) test --release --locked --workspace --test energy -- --nocapture --test-threads=1
+
+simulate: ## Simulate routing over ten thousand nodes and print what it is worth (some minutes)
+	$(BUILD) --all-targets
+	COMMONWATT_SIMULATION=full $(CARGO) test --release --locked --workspace --lib nodes::simulation -- --nocapture --test-threads=1
 
 demo-federation: build ## Let three real nodes join over bad links and a NAT, then break them in mid-stream (Linux, root, iproute2, nftables)
 	@COMMONWATT_DATA=$(COMMONWATT_CACHE)/node $(BIN)/commonwatt-node pull > $(COMMONWATT_CACHE)/model-folder

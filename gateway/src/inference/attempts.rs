@@ -12,9 +12,10 @@ use super::meter::Meter;
 use super::node_failed;
 use super::record::Outcome;
 use super::request::Request;
-use super::route::{NoNode, Search, Task};
+use super::route::{Search, Task};
 use crate::app::App;
-use crate::nodes::queue::Waiter;
+use crate::nodes::choose::Nobody;
+use crate::nodes::queue::{self, Chance, Waiter};
 use crate::nodes::{Found, Node};
 
 /// Tries before the client is told that it failed.
@@ -127,8 +128,8 @@ async fn place(app: &App, meter: &Meter, request: &Request, search: Search) -> R
     if queue.is_empty() {
         match search.find() {
             Ok(found) => return Ok(found),
-            Err(NoNode::Unsuited(nearest)) => return Err(search.refusal(nearest)),
-            Err(NoNode::Full) => {}
+            Err(Nobody::Unsuited(nearest)) => return Err(search.refusal(nearest)),
+            Err(Nobody::Full) => {}
         }
     } else if let Err(nearest) = search.check() {
         // In line it would wait in vain.
@@ -141,8 +142,15 @@ async fn place(app: &App, meter: &Meter, request: &Request, search: Search) -> R
         kind: search.kind(),
         deadline: Instant::now() + app.queue_patience,
     };
-    let waiting =
-        queue.enter(waiter, move || search.find().ok()).map_err(|full| full_up(&full.to_string(), full.retry_after))?;
+    let take = move |chance| match chance {
+        Chance::At(node) => match search.find_at(node) {
+            Ok(found) => queue::Tried::Got(found),
+            Err(Nobody::Full) => queue::Tried::NoMore,
+            Err(Nobody::Unsuited(_)) => queue::Tried::Nothing,
+        },
+        Chance::Anywhere | Chance::Round(_) => search.find().ok().into(),
+    };
+    let waiting = queue.enter(waiter, take).map_err(|full| full_up(&full.to_string(), full.retry_after))?;
     waiting.await.map_err(|passed| full_up("all nodes that suit are busy", passed.retry_after))
 }
 

@@ -208,7 +208,7 @@ impl Meter {
     pub(super) fn outdo(&mut self) {
         for attempt in std::mem::take(&mut self.asked) {
             let waited = attempt.started.elapsed();
-            attempt.lease.silent_for(waited);
+            attempt.lease.silent_for(waited, self.admission.terms.prompt);
             self.admission.app.hedging.learn(&attempt.model.id, waited);
             self.close(&attempt, Outcome::Outdone);
         }
@@ -285,7 +285,7 @@ impl Meter {
         let waited = Microseconds::from(self.started.elapsed());
         self.first_byte.get_or_insert(waited);
         if let Some(running) = &self.running {
-            running.lease.answered(running.started.elapsed());
+            running.lease.answered(running.started.elapsed(), self.admission.terms.prompt);
         }
     }
 

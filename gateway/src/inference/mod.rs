@@ -14,6 +14,8 @@ mod forward;
 
 pub mod hedging;
 
+mod market;
+
 mod meter;
 
 pub mod record;
@@ -54,14 +56,12 @@ use crate::error::Failure;
 use crate::nodes::Node;
 use crate::nodes::preference::Preference;
 use crate::prices::PriceVersion;
+use market::View;
 use meter::{Admission, Meter};
 use record::{OpenRequest, Outcome};
 pub use request::Endpoint;
 use request::Request;
 use terms::Terms;
-
-/// A node that asks for more than so many times the best offer gets no work, and makes nobody's hold dearer.
-const DEAREST: u64 = 2;
 
 /// A request's own id, and that of the request in whose name it is billed: another one when it is computed again under an
 /// `Idempotency-Key`.
@@ -178,16 +178,8 @@ fn context_length(app: &App, request: &Request) -> u64 {
 
 /// What the request costs at most on the nodes that may get it.
 fn dearest(app: &App, request: &Request, terms: &Terms) -> Nanocredits {
-    request.models.iter().map(|model| dearest_of(app, model, terms)).max().unwrap_or_default()
-}
-
-fn dearest_of(app: &App, model: &str, terms: &Terms) -> Nanocredits {
-    let shelf = app.nodes.shelf(model);
-    let prices = shelf.nodes().iter().filter_map(|node| price(app, node, model, terms.at));
-    let costs: Vec<Nanocredits> = prices.map(|price| terms.cost(&price.price)).collect();
-    let best = costs.iter().min().copied().unwrap_or_default();
-    let bound = Nanocredits::new(best.get().saturating_mul(DEAREST));
-    costs.into_iter().filter(|cost| *cost <= bound).max().unwrap_or_default()
+    let of = |model: &String| View { app, request, terms, model, shelf: &app.nodes.shelf(model) }.dearest();
+    request.models.iter().map(of).max().unwrap_or_default()
 }
 
 /// The price under which a node serves a request that was let in at this time.

@@ -14,7 +14,7 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// An answer of a model that nobody has asked yet.
 const UNKNOWN_ANSWER: u64 = 200;
 /// Where no node's figures are known: an old processor at home, on a coal grid. Silence must not pay.
-const WORST: Profile = Profile {
+pub(super) const WORST: Profile = Profile {
     fixed_microjoules_per_step: Microjoules::new(10_000_000),
     decode_microjoules_per_token: Microjoules::new(10_000_000),
     prefill_microjoules_per_token: Microjoules::new(1_000_000),

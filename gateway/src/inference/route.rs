@@ -2,28 +2,28 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use openapi::error::ApiError;
-use openapi::price::Price;
 use openapi::units::Nanocredits;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::attempts::Tried;
+use super::market::View;
 use super::meter::Meter;
-use super::profile::{profile, stand_in, work};
 use super::request::Request;
 use super::terms::Terms;
 use crate::app::App;
 use crate::nodes::affinity::{Prefix, may_take};
-use crate::nodes::choose::{Ask, COMPARED, Candidate, Choice, DRAWN, NoChoice, Shortlist, choose, shortlist};
-use crate::nodes::preference::{Attributes, Exclusion};
+use crate::nodes::choose::{
+    Ask, Candidate, Chosen, Market, Nobody, Reason, Room, Shortlist, at_random, best_of, choose, few, last_resort,
+    shortlist,
+};
+use crate::nodes::preference::{Name, Sort};
 use crate::nodes::skip::Skip;
-use crate::nodes::{Found, Node, ServedModel, Shelf, occupied, off_duty};
+use crate::nodes::{Found, Node, ServedModel, Shelf, off_duty, room};
 
-/// Work gathers on busy nodes for as long as their first bytes usually come within this time.
-const LATENCY_OBJECTIVE: Duration = Duration::from_secs(2);
 /// Nodes whose load stands for that of all.
 const LOADS: usize = 64;
 
@@ -60,15 +60,6 @@ pub(super) struct Search {
     prefix: Prefix,
 }
 
-/// Nobody can take the request now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoNode {
-    /// Who suits has no room: it is worth waiting.
-    Full,
-    /// Nobody suits; the reason of the one that came nearest.
-    Unsuited(Option<Skip>),
-}
-
 impl Search {
     pub(super) fn new(app: &App, meter: &Meter, request: &Arc<Request>, tried: &Tried, task: Task) -> Self {
         // Hashing a prompt takes time, and helps only where somebody keeps it.
@@ -92,16 +83,16 @@ impl Search {
     ///
     /// # Errors
     /// When there is none.
-    pub(super) fn find(&self) -> Result<Found, NoNode> {
+    pub(super) fn find(&self) -> Result<Found, Nobody> {
         let (mut full, mut nearest) = (false, None);
         for model in &self.request.models {
             match self.find_for(model) {
                 Ok(found) => return Ok(found),
-                Err(NoNode::Full) => full = true,
-                Err(NoNode::Unsuited(skip)) => nearest = nearest.max(skip),
+                Err(Nobody::Full) => full = true,
+                Err(Nobody::Unsuited(skip)) => nearest = nearest.max(skip),
             }
         }
-        Err(if full { NoNode::Full } else { NoNode::Unsuited(nearest) })
+        Err(if full { Nobody::Full } else { Nobody::Unsuited(nearest) })
     }
 
     /// Takes a place for a second try at the same time, for this model: only where a slot is free, and not on the node that
@@ -109,221 +100,101 @@ impl Search {
     pub(super) fn find_beside(&self, first: Uuid, model: &str) -> Option<Found> {
         let shelf = self.app.nodes.shelf(model);
         let now = (Instant::now(), OffsetDateTime::now_utc());
-        let ask = self.ask(&shelf, model);
-        let look = |place: usize| {
-            let node = shelf.nodes().get(place).ok_or(Skip::Unreachable)?;
-            let is_free = node.id != first && !node.state().0.is_full();
-            let skip = self.unsuited(node, model, &ask, now.1).or_else(|| occupied(node, now.0));
-            skip.or_else(|| (!is_free).then_some(Skip::Full)).map_or(Ok(()), Err)
-        };
-        let found = self.shortlist(&shelf, model, &ask, look);
-        self.best_of(&shelf, model, &ask, (found.fit, now.0))
+        let view = self.view(model, &shelf);
+        let ask = view.ask();
+        let look = Look { search: self, view: &view, ask: &ask, now, beside: Some(first) };
+        self.best(&look, &few(&look, &ask))
     }
 
-    fn find_for(&self, model: &str) -> Result<Found, NoNode> {
+    /// The same on one node alone.
+    ///
+    /// # Errors
+    /// When it does not suit, or has no room.
+    pub(super) fn find_at(&self, node: Uuid) -> Result<Found, Nobody> {
+        let now = (Instant::now(), OffsetDateTime::now_utc());
+        let node = self.app.nodes.get(node).ok_or(Nobody::Full)?;
+        // Cheaper than whether it suits, and mostly the answer.
+        room(&node, now.0).map_err(|_| Nobody::Full)?;
+        for model in self.request.models.iter().filter(|model| node.model_named(model).is_some()) {
+            let shelf = self.app.nodes.shelf(model);
+            let view = self.view(model, &shelf);
+            let ask = view.ask();
+            let look = Look { search: self, view: &view, ask: &ask, now, beside: None };
+            if look.unsuited(&node).is_none() {
+                let choice = choose([view.candidate(&node)], &ask).map_err(|_| Nobody::Full)?;
+                let named = ask.preference.order.iter().position(|name| view.is_called(&node, name));
+                return self.take(&view, &node, (now.0, self.reason(choice.reason, named))).ok_or(Nobody::Full);
+            }
+        }
+        Err(Nobody::Unsuited(None))
+    }
+
+    fn find_for(&self, model: &str) -> Result<Found, Nobody> {
         let shelf = self.app.nodes.shelf(model);
         let now = (Instant::now(), OffsetDateTime::now_utc());
-        let ask = self.ask(&shelf, model);
-        if let Some(found) = self.where_it_was(&shelf, model, &ask, now) {
+        let view = self.view(model, &shelf);
+        let ask = view.ask();
+        let look = Look { search: self, view: &view, ask: &ask, now, beside: None };
+        if let Some(found) = self.where_it_was(&look) {
             return Ok(found);
         }
-        let look = |place: usize| {
-            let node = shelf.nodes().get(place).ok_or(Skip::Unreachable)?;
-            let skip = self.unsuited(node, model, &ask, now.1).or_else(|| occupied(node, now.0));
-            skip.map_or(Ok(()), |skip| {
-                node.skips.skipped(skip);
-                Err(skip)
-            })
-        };
-        let found = self.shortlist(&shelf, model, &ask, look);
-        if found.fit.is_empty() {
-            return self.last_resort(&shelf, model, &ask, (&found, now));
+        let few = few(&look, &ask);
+        if few.fit.is_empty() {
+            let place = last_resort(&look, &few)?;
+            let node = shelf.nodes().get(place).ok_or(Nobody::Full)?;
+            let reason = "the last one, in spite of its failures".to_owned();
+            return Ok(Found { lease: self.app.nodes.take_anyway(node, now.0), model: model.to_owned(), reason });
         }
-        self.best_of(&shelf, model, &ask, (found.fit, now.0)).ok_or(NoNode::Full)
+        self.best(&look, &few).ok_or(Nobody::Full)
+    }
+
+    /// A place on the best of a few.
+    fn best(&self, look: &Look<'_>, few: &Shortlist) -> Option<Found> {
+        let take = |place: usize| self.take(look.view, look.node(place)?, (look.now.0, String::new()));
+        let Chosen { taken, reason, outdone } = best_of(few.candidates(look), look.ask, take)?;
+        let outdone = outdone.into_iter().filter_map(|place| look.node(place));
+        outdone.for_each(|other| other.skips.skipped(Skip::Outdone));
+        Some(Found { reason: self.reason(reason, few.named), ..taken })
+    }
+
+    fn reason(&self, reason: Reason, named: Option<usize>) -> String {
+        match named {
+            Some(number) => format!("order: number {}", number + 1),
+            None if self.request.preference.order.is_empty() => reason.to_string(),
+            None => format!("none of 'provider.order'; {reason}"),
+        }
     }
 
     /// The node that has computed the beginning of the prompt, unless that would make it too busy.
-    fn where_it_was(
-        &self,
-        shelf: &Shelf,
-        model: &str,
-        ask: &Ask,
-        (now, date): (Instant, OffsetDateTime),
-    ) -> Option<Found> {
+    fn where_it_was(&self, look: &Look<'_>) -> Option<Found> {
         let preference = &self.request.preference;
         if preference.sort.is_some() || !preference.order.is_empty() {
             return None;
         }
-        let found = self.app.nodes.memory.find(&self.prefix, now)?;
-        let node = shelf.nodes().iter().find(|node| node.id == found.node)?;
-        if self.unsuited(node, model, ask, date).is_some() || occupied(node, now).is_some() {
+        let found = self.app.nodes.memory.find(&self.prefix, look.now.0)?;
+        let node = self.app.nodes.get(found.node)?;
+        if look.unsuited(&node).is_some() || room(&node, look.now.0).is_err() {
             return None;
         }
-        let loads = shelf.nodes().iter().take(LOADS).map(|node| node.state().0.load());
+        let loads = look.view.shelf.nodes().iter().take(LOADS).map(|node| node.state().0.load());
         if !may_take(node.state().0.load(), loads) {
             return None;
         }
         let reason = format!("prefix: {} bytes of the prompt were computed there", found.bytes);
+        self.take(look.view, &node, (look.now.0, reason))
+    }
+
+    /// Takes a place. None when another request has just taken the one chance of a node that comes back.
+    fn take(&self, view: &View<'_>, node: &Arc<Node>, (now, reason): (Instant, String)) -> Option<Found> {
         let lease = self.app.nodes.take(node, now)?;
-        self.remember(node, model, now);
-        Some(Found { lease, model: model.to_owned(), reason })
-    }
-
-    /// Those among which is chosen.
-    fn shortlist(
-        &self,
-        shelf: &Shelf,
-        model: &str,
-        ask: &Ask,
-        look: impl FnMut(usize) -> Result<(), Skip>,
-    ) -> Shortlist {
-        let (count, preference) = (shelf.nodes().len(), &self.request.preference);
-        if !preference.order.is_empty() {
-            let mut all = shortlist(count, None, (count, ask.random), look);
-            let place = |at: &usize| shelf.nodes().get(*at).map_or(usize::MAX, |node| self.place(node, model));
-            let first = all.fit.iter().map(place).min();
-            all.fit.retain(|at| Some(place(at)) == first);
-            return all;
-        }
-        let order = preference.sort.map(|sort| shelf.order(sort, |node| ask.figure(&self.candidate(node, model))));
-        let enough = if order.is_some() { COMPARED } else { DRAWN };
-        shortlist(count, order.as_deref(), (enough, ask.random), look)
-    }
-
-    /// The best of those that suit; the next best when another request has just taken the one chance of a node that comes
-    /// back.
-    fn best_of(&self, shelf: &Shelf, model: &str, ask: &Ask, (fit, now): (Vec<usize>, Instant)) -> Option<Found> {
-        let mut nodes: Vec<&Arc<Node>> = fit.into_iter().filter_map(|place| shelf.nodes().get(place)).collect();
-        loop {
-            let candidates = nodes.iter().map(|node| self.candidate(node, model));
-            let Choice { node: chosen, reason } = choose(candidates, ask).ok()?;
-            let at = nodes.iter().position(|node| node.id == chosen)?;
-            let node = nodes.swap_remove(at);
-            if let Some(lease) = self.app.nodes.take(node, now) {
-                nodes.iter().for_each(|other| other.skips.skipped(Skip::Outdone));
-                self.remember(node, model, now);
-                let reason = match self.place(node, model) {
-                    _ if self.request.preference.order.is_empty() => reason.to_string(),
-                    place if place < self.request.preference.order.len() => format!("order: number {}", place + 1),
-                    _ => format!("none of 'provider.order'; {reason}"),
-                };
-                return Some(Found { lease, model: model.to_owned(), reason });
-            }
-        }
-    }
-
-    fn remember(&self, node: &Node, model: &str, now: Instant) {
-        if node.model_named(model).is_some_and(|model| model.caches_prefixes) {
+        if node.model_named(view.model).is_some_and(|model| model.caches_prefixes) {
             self.app.nodes.memory.remember(&self.prefix, node.id, now);
         }
+        Some(Found { lease, model: view.model.to_owned(), reason })
     }
 
-    /// When everybody who suits rests after failures, the one that is back first: the last one is never shut out.
-    fn last_resort(
-        &self,
-        shelf: &Shelf,
-        model: &str,
-        ask: &Ask,
-        (found, now): (&Shortlist, (Instant, OffsetDateTime)),
-    ) -> Result<Found, NoNode> {
-        if found.full {
-            return Err(NoNode::Full);
-        }
-        if found.nearest != Some(Skip::Resting) {
-            return Err(NoNode::Unsuited(found.nearest));
-        }
-        let resting = shelf.nodes().iter().filter(|node| self.unsuited(node, model, ask, now.1).is_none());
-        let node = resting.min_by_key(|node| node.rests_until()).ok_or(NoNode::Unsuited(found.nearest))?;
-        let reason = "the last one, in spite of its failures".to_owned();
-        Ok(Found { lease: self.app.nodes.take_anyway(node, now.0), model: model.to_owned(), reason })
-    }
-
-    /// Why a node is not for this request, whether it has room or not.
-    fn unsuited(&self, node: &Node, model: &str, ask: &Ask, date: OffsetDateTime) -> Option<Skip> {
-        if let Some(skip) = off_duty(node, date) {
-            return Some(skip);
-        }
-        let Some(served) = node.model_named(model) else { return Some(Skip::Unreachable) };
-        let price = self.price(node, &served);
-        if self.tried.has(node) {
-            return Some(Skip::Tried);
-        }
-        let is_too_dear = |price: &Price| self.held.is_some_and(|held| self.terms.cost_of(self.limit, price) > held);
-        if price.as_ref().is_none_or(is_too_dear) {
-            return Some(Skip::AboveHold);
-        }
-        if !self.task.suits(&served) {
-            return Some(Skip::CannotGoOn);
-        }
-        self.excluded(node, (&served, price), ask).map(Skip::Preference)
-    }
-
-    fn excluded(&self, node: &Node, (served, price): (&ServedModel, Option<Price>), ask: &Ask) -> Option<Exclusion> {
-        let preference = &self.request.preference;
-        let exclusion = self.with_attributes(node, (served, price), |attributes| {
-            preference.excludes(attributes, &self.request.parameters)
-        });
-        let energy = || match ask.excludes(&self.candidate_at(node, price))? {
-            NoChoice::NoCandidate => None,
-            NoChoice::TierTooLow => Some(Exclusion::TierTooLow),
-            NoChoice::TooMuchCarbon => Some(Exclusion::TooMuchCarbon),
-        };
-        let asks_for_energy = preference.min_tier.is_some() || preference.max_micrograms_per_million_tokens.is_some();
-        exclusion.or_else(|| asks_for_energy.then(energy).flatten())
-    }
-
-    fn place(&self, node: &Node, model: &str) -> usize {
-        let preference = &self.request.preference;
-        let Some(served) = node.model_named(model) else { return preference.order.len() };
-        self.with_attributes(node, (&served, self.price(node, &served)), |attributes| preference.place(attributes))
-    }
-
-    fn price(&self, node: &Node, served: &ServedModel) -> Option<Price> {
-        self.app.prices.of(node.id, &served.id, self.terms.at).map(|version| version.price)
-    }
-
-    fn with_attributes<T>(
-        &self,
-        node: &Node,
-        (served, price): (&ServedModel, Option<Price>),
-        ask: impl FnOnce(&Attributes<'_>) -> T,
-    ) -> T {
-        let (offer, registered) = (node.offer(), node.registered());
-        ask(&Attributes {
-            node: node.id,
-            name: &registered.name,
-            operator: registered.operator,
-            region: offer.region.as_ref(),
-            denies_data_collection: offer.denies_data_collection,
-            quantisation: &served.quantisation,
-            price,
-            parameters: served.parameters.as_deref(),
-        })
-    }
-
-    fn candidate(&self, node: &Node, model: &str) -> Candidate {
-        self.candidate_at(node, node.model_named(model).and_then(|served| self.price(node, &served)))
-    }
-
-    fn candidate_at(&self, node: &Node, price: Option<Price>) -> Candidate {
-        let (state, tokens_per_second) = node.state();
-        Candidate {
-            node: node.id,
-            profile: profile(&self.app, node),
-            state,
-            price: price.map_or(Nanocredits::ZERO, |price| self.terms.cost(&price)),
-            tokens_per_second,
-        }
-    }
-
-    fn ask(&self, shelf: &Shelf, model: &str) -> Ask {
-        Ask {
-            preference: self.request.preference.clone(),
-            work: work(&self.app, &self.request, model, &self.terms),
-            latency_objective: LATENCY_OBJECTIVE,
-            stand_in: shelf.stand_in(|nodes| stand_in(nodes.iter().filter_map(|node| profile(&self.app, node)))),
-            random: fastrand::u64(..),
-        }
+    fn view<'a>(&'a self, model: &'a str, shelf: &'a Shelf) -> View<'a> {
+        View { app: &self.app, request: &self.request, terms: &self.terms, model, shelf }
     }
 
     /// Whether anybody suits, with room or without.
@@ -331,16 +202,18 @@ impl Search {
     /// # Errors
     /// The reason of the one that came nearest.
     pub(super) fn check(&self) -> Result<(), Option<Skip>> {
-        let date = OffsetDateTime::now_utc();
+        let now = (Instant::now(), OffsetDateTime::now_utc());
         let mut nearest = None;
         for model in &self.request.models {
             let shelf = self.app.nodes.shelf(model);
-            let ask = self.ask(&shelf, model);
-            let look = |place: usize| match shelf.nodes().get(place) {
-                Some(node) => self.unsuited(node, model, &ask, date).map_or(Ok(()), Err),
+            let view = self.view(model, &shelf);
+            let ask = view.ask();
+            let look = Look { search: self, view: &view, ask: &ask, now, beside: None };
+            let suits = |place: usize| match shelf.nodes().get(place) {
+                Some(node) => look.unsuited(node).map_or(Ok(Room::Free), Err),
                 None => Err(Skip::Unreachable),
             };
-            let found = shortlist(shelf.nodes().len(), None, (1, ask.random), look);
+            let found = shortlist(at_random(shelf.nodes().len(), ask.random), 1, suits);
             if !found.fit.is_empty() {
                 return Ok(());
             }
@@ -354,7 +227,7 @@ impl Search {
         let mut hasher = DefaultHasher::new();
         self.request.models.hash(&mut hasher);
         self.request.parameters.hash(&mut hasher);
-        self.request.preference.to_value().to_string().hash(&mut hasher);
+        self.request.preference.hash(&mut hasher);
         self.tried.hash(&mut hasher);
         if let Task::GoOn { model, same_build } = &self.task {
             (&model.id, same_build.then_some(&model.fingerprint)).hash(&mut hasher);
@@ -371,6 +244,75 @@ impl Search {
             format!("{asked}, and no node that serves this model can give that now. Ask for less, or try again later."),
             SECONDS,
         )
+    }
+}
+
+/// The nodes of a model as a search sees them.
+struct Look<'a> {
+    search: &'a Search,
+    view: &'a View<'a>,
+    ask: &'a Ask,
+    now: (Instant, OffsetDateTime),
+    /// Set for a second try at the same time: the node of the first one.
+    beside: Option<Uuid>,
+}
+
+impl Look<'_> {
+    fn node(&self, place: usize) -> Option<&Arc<Node>> {
+        self.view.shelf.nodes().get(place)
+    }
+
+    /// Why a node is not for this request, whether it has room or not.
+    fn unsuited(&self, node: &Node) -> Option<Skip> {
+        if let Some(skip) = off_duty(node, self.now.1) {
+            return Some(skip);
+        }
+        let Some((served, price)) = self.view.served(node) else { return Some(Skip::Unreachable) };
+        let search = self.search;
+        if search.tried.has(node) {
+            return Some(Skip::Tried);
+        }
+        if price.is_none_or(|price| search.held.is_some_and(|held| search.terms.cost_of(search.limit, &price) > held)) {
+            return Some(Skip::AboveHold);
+        }
+        if !search.task.suits(&served) {
+            return Some(Skip::CannotGoOn);
+        }
+        self.view.excluded(node, (&served, price), self.ask).map(Skip::Preference)
+    }
+}
+
+impl Market for Look<'_> {
+    fn count(&self) -> usize {
+        self.view.shelf.nodes().len()
+    }
+
+    fn look(&self, place: usize) -> Result<Room, Skip> {
+        let node = self.node(place).ok_or(Skip::Unreachable)?;
+        let room = self.unsuited(node).map_or_else(|| room(node, self.now.0), Err);
+        match self.beside {
+            None => room.inspect_err(|skip| node.skips.skipped(*skip)),
+            Some(first) if first == node.id => Err(Skip::Tried),
+            Some(_) => room.and_then(|room| if room == Room::Free { Ok(room) } else { Err(Skip::Full) }),
+        }
+    }
+
+    fn candidate(&self, place: usize) -> Option<Candidate> {
+        self.node(place).map(|node| self.view.candidate(node))
+    }
+
+    fn rests_until(&self, place: usize) -> Option<Instant> {
+        self.node(place)?.rests_until()
+    }
+
+    fn order(&self, sort: Sort) -> Arc<[u32]> {
+        self.view.shelf.order(sort, |node| self.ask.figure(&self.view.candidate(node)))
+    }
+
+    fn named(&self, name: &Name) -> Vec<u32> {
+        let mut places = self.view.shelf.named(name);
+        places.retain(|place| self.node(*place as usize).is_some_and(|node| self.view.is_called(node, name)));
+        places
     }
 }
 

@@ -74,7 +74,7 @@ fn sentence(skip: Skip, situation: &Situation) -> Option<String> {
             "Its connection was lost, or it was stopping: read its log, and see whether its network stays up."
         }
         Skip::Tried => "It failed requests, which others then answered: read its log for errors.",
-        Skip::AboveHold => "Your price is more than twice the best offer for this model: lower it.",
+        Skip::AboveHold => "Your price is more than twice what is usual for this model: lower it.",
         Skip::CannotGoOn => {
             "Requests had begun on nodes with other weights or another version of the program: use the newest version."
         }
@@ -144,7 +144,7 @@ mod tests {
     fn the_commonest_reason_comes_first_and_rare_ones_not_at_all() {
         let told = advice(&situation(10, &[(Skip::Full, 30), (Skip::AboveHold, 900), (Skip::Resting, 60)]));
         assert_eq!(told.len(), 2, "30 of 1000 is no reason: {told:?}");
-        assert_eq!(told[0], "Your price is more than twice the best offer for this model: lower it.");
+        assert_eq!(told[0], "Your price is more than twice what is usual for this model: lower it.");
         assert!(told[1].starts_with("It rests after failures"));
     }
 

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::choose::{DRAWN, shortlist};
+use super::choose::{DRAWN, Room, at_random, shortlist};
 use super::health::Passage;
-use super::queue::Queue;
+use super::queue::{Chance, Queue};
 use super::skip::Skip;
 use super::{Node, Nodes, lock};
 
@@ -48,10 +48,10 @@ impl Nodes {
     pub fn lease(&self, model: &str, suits: impl Fn(&Node) -> bool) -> Result<Lease, NoNode> {
         let (now, shelf) = (Instant::now(), self.shelf(model));
         let look = |place: usize| match shelf.nodes().get(place) {
-            Some(node) if node.may_try(now) && is_there(node) && suits(node) => Ok(()),
+            Some(node) if node.may_try(now) && is_there(node) && suits(node) => Ok(Room::Free),
             _ => Err(Skip::Unreachable),
         };
-        let found = shortlist(shelf.nodes().len(), None, (DRAWN, fastrand::u64(..)), look);
+        let found = shortlist(at_random(shelf.nodes().len(), fastrand::u64(..)), DRAWN, look);
         let nodes = found.fit.into_iter().filter_map(|place| shelf.nodes().get(place));
         let node = nodes.min_by_key(|node| node.state().0.burden()).ok_or(NoNode)?;
         self.take(node, now).ok_or(NoNode)
@@ -122,14 +122,16 @@ pub fn off_duty(node: &Node, date: OffsetDateTime) -> Option<Skip> {
     if !is_there(node) { Some(Skip::Unreachable) } else { node.registered().is_off(date).then_some(Skip::Paused) }
 }
 
-/// Why a node that suits can't take a request at once.
-pub fn occupied(node: &Node, now: Instant) -> Option<Skip> {
+/// What room a node that suits has at once.
+///
+/// # Errors
+/// Why it has none.
+pub fn room(node: &Node, now: Instant) -> Result<Room, Skip> {
     if !node.is_up(now) {
-        Some(Skip::Resting)
-    } else {
-        // One that is busy, or is just being tried after a rest, will have room soon.
-        (!node.may_try(now) || !node.has_room()).then_some(Skip::Full)
+        return Err(Skip::Resting);
     }
+    // One that is busy, or is just being tried after a rest, will have room soon.
+    node.room().filter(|_| node.may_try(now)).ok_or(Skip::Full)
 }
 
 impl Lease {
@@ -143,14 +145,14 @@ impl Lease {
         Arc::clone(&self.node)
     }
 
-    /// The node began to answer after this long.
-    pub fn answered(&self, first_byte: Duration) {
-        lock(&self.node.health).answered(first_byte, Instant::now());
+    /// The node began to answer after this long, to a prompt of at most so many tokens.
+    pub fn answered(&self, first_byte: Duration, prompt: u64) {
+        lock(&self.node.health).answered(first_byte, prompt, Instant::now());
     }
 
     /// The node has not begun to answer for so long, and is not waited for any more.
-    pub fn silent_for(&self, time: Duration) {
-        lock(&self.node.health).silent_for(time, Instant::now());
+    pub fn silent_for(&self, time: Duration, prompt: u64) {
+        lock(&self.node.health).silent_for(time, prompt, Instant::now());
     }
 
     /// The node made so many tokens in this time.
@@ -193,6 +195,6 @@ impl Drop for Lease {
     fn drop(&mut self) {
         lock(&self.node.health).abandoned(self.passage);
         self.node.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.queue.serve();
+        self.queue.serve(Chance::At(self.node.id));
     }
 }

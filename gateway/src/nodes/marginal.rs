@@ -61,8 +61,9 @@ impl State {
 
     /// What counts for a choice among nodes that are otherwise as good: the load, and what the node's word is worth.
     pub fn burden(&self) -> u64 {
-        // An idle liar must not be as good as an idle honest node.
-        self.handicapped(self.load() + 1)
+        // As if all its slots were taken once more: an honest node with a free slot then counts for less than twice an
+        // idle one, so that a liar is no better for being idle.
+        self.handicapped(self.load().saturating_add(ALL_SLOTS))
     }
 
     /// A figure of which less is better, made worse as far as the node has not been honest.
@@ -72,6 +73,8 @@ impl State {
     }
 }
 
+/// The load of a node whose slots are all taken.
+const ALL_SLOTS: u64 = 1_000;
 /// The handicap of an honest node.
 pub const HONEST: u32 = 1_000_000;
 

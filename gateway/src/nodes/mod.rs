@@ -59,6 +59,9 @@ pub(crate) mod way;
 pub(crate) mod scripted;
 
 #[cfg(test)]
+mod simulation;
+
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -73,17 +76,19 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use queue::{Bounds, Queue};
+use queue::{Bounds, Chance, Queue};
 use registry::Registry;
 use way::Way;
 
 pub use connection::{CallError, NodeBody};
 pub(crate) use health::{SILENCE, StallWatch};
-pub use lease::{Found, Lease, NoNode, occupied, off_duty};
+pub use lease::{Found, Lease, NoNode, off_duty, room};
 pub use node::{Call, Node, ServedModel};
 pub use shelf::Shelf;
 
 const TRY_AGAIN_EVERY: Duration = Duration::from_millis(250);
+/// Kinds of requests that are tried on all nodes each time.
+const TRIED_AGAIN: usize = 8;
 /// What may wait for a node at once on a replica.
 const BOUNDS: Bounds = Bounds { requests: 10_000, bytes: 256 * 1024 * 1024, requests_of_an_account: 1_000 };
 
@@ -157,7 +162,7 @@ impl Nodes {
         drop(connected);
         self.sort_in(id);
         self.joined.notify_waiters();
-        self.queue.serve();
+        self.queue.serve(Chance::At(id));
         self.tell(is_tunnel);
     }
 
@@ -197,7 +202,7 @@ impl Nodes {
         }
         self.registry.keep(only, read);
         self.registered.notify_one();
-        self.queue.serve();
+        self.queue.serve(only.map_or(Chance::Anywhere, Chance::At));
         Ok(())
     }
 
@@ -215,9 +220,9 @@ impl Nodes {
     }
 
     /// Takes a node's own word on its state, which came this way.
-    pub(crate) fn set_status(&self, way: &Way, status: NodeStatus) {
+    pub(crate) fn set_status(&self, id: Uuid, way: &Way, status: NodeStatus) {
         way.set_status(status);
-        self.queue.serve();
+        self.queue.serve(Chance::At(id));
         self.tell(way.is_tunnel());
     }
 
@@ -235,6 +240,15 @@ impl Nodes {
     /// Every connected node.
     pub fn all(&self) -> Vec<Arc<Node>> {
         self.connected.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Those that rested at the last look and may be tried again; from then on, those that rest now.
+    fn rested(&self, resting: &mut HashSet<Uuid>) -> Vec<Uuid> {
+        let now = Instant::now();
+        let (back, still): (Vec<_>, Vec<_>) = self.all().into_iter().partition(|node| node.may_try(now));
+        let rested = back.iter().map(|node| node.id).filter(|id| resting.contains(id)).collect();
+        *resting = still.iter().map(|node| node.id).collect();
+        rested
     }
 
     /// A connected node by its id.
@@ -292,8 +306,7 @@ impl Nodes {
 
     /// The longest context that a model is offered with; what is known of no node is taken for long.
     pub fn context_length(&self, model: &str) -> u64 {
-        let of = |node: &Arc<Node>| node.model_named(model).map(|model| u64::from(model.context_length));
-        self.shelf(model).nodes().iter().filter_map(of).max().unwrap_or(u64::from(u32::MAX))
+        self.shelf(model).context_length(model).unwrap_or(u64::from(u32::MAX))
     }
 
     /// The models that can be asked now.
@@ -333,8 +346,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Lets those who wait try again: a node that has rested announces itself to nobody.
 pub async fn tend(nodes: Arc<Nodes>, closing: CancellationToken) {
+    let mut resting = HashSet::new();
     while tokio::time::timeout(TRY_AGAIN_EVERY, closing.cancelled()).await.is_err() {
-        nodes.queue.serve();
+        if nodes.queue.is_empty() {
+            continue;
+        }
+        nodes.rested(&mut resting).into_iter().for_each(|node| nodes.queue.serve(Chance::At(node)));
+        nodes.queue.serve(Chance::Round(TRIED_AGAIN));
     }
 }
 

@@ -14,6 +14,7 @@ use openapi::node::{NodeStatus, Offer, Ticket};
 use openapi::price::Price;
 use uuid::Uuid;
 
+use super::choose::Room;
 use super::connection::{CallError, NodeBody};
 use super::health::Health;
 use super::marginal::State;
@@ -26,8 +27,6 @@ use crate::secrets::Secrets;
 /// A ticket is made for a call, and checked when that arrives: whatever waits on the node waits without it. The node keeps in
 /// mind for as long which tickets it has seen.
 const TICKET_SECONDS: u64 = 120;
-/// A node is sent one request ahead for so many slots, and at least one.
-const SLOTS_AHEAD: u32 = 8;
 
 /// A node that can be called.
 pub struct Node {
@@ -240,15 +239,19 @@ impl Node {
 
     /// Requests on it, ours and what others have brought, against its places: slots, and a few that it may let wait, so that
     /// none of its slots is idle while the next request is on its way.
-    pub(super) fn has_room(&self) -> bool {
+    pub(super) fn room(&self) -> Option<Room> {
         let way = self.best();
-        let (offer, status) = (way.offer(), way.status());
-        let ahead = (offer.slots / SLOTS_AHEAD).max(1).min(offer.queue);
-        self.running(status) < offer.slots.saturating_add(ahead)
+        let offer = way.offer();
+        Room::of(self.running(way.status()), offer.slots, offer.queue)
     }
 
     fn running(&self, status: NodeStatus) -> u32 {
         self.in_flight().max(status.running.saturating_add(status.waiting))
+    }
+
+    /// How soon an answer to a prompt of at most so many tokens will begin. None before the first answer.
+    pub(crate) fn first_byte(&self, prompt: u64) -> Option<Duration> {
+        lock(&self.health).expected_first_byte(prompt, Instant::now())
     }
 
     /// How busy it is, and how fast it has been of late.

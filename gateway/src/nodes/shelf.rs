@@ -1,12 +1,15 @@
-//! The nodes that serve one model, and in which order they come for each thing that a request may put first.
+//! The nodes that serve one model, and what is worked out of all of them and kept for a moment: in which order they come
+//! for each thing that a request may put first, who bears which name, and how dear one may be.
 
-use std::sync::{Arc, Mutex};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use openapi::price::Price;
 use uuid::Uuid;
 
 use super::marginal::Profile;
-use super::preference::Sort;
+use super::preference::{Name, Names, Sort};
 use super::{Node, lock};
 
 /// Orders change with load and with what nodes report; what is exact is decided among the first of an order.
@@ -18,6 +21,13 @@ pub struct Shelf {
     nodes: Vec<Arc<Node>>,
     orders: [Kept<Arc<[u32]>>; Sort::ALL.len()],
     stand_in: Kept<Profile>,
+    usual_first_byte: Kept<Duration>,
+    names: Kept<Arc<Names>>,
+    /// By what narrows the choice.
+    dearest: Kept<HashMap<u64, Option<Price>>>,
+    /// What the nodes offer does not change while they are here.
+    caches_prefixes: OnceLock<bool>,
+    context_length: OnceLock<Option<u64>>,
 }
 
 /// Something that is made anew from time to time.
@@ -40,7 +50,14 @@ impl Shelf {
 
     /// True when some of them keep what they have computed of prompts.
     pub fn caches_prefixes(&self) -> bool {
-        self.nodes.iter().any(|node| node.best().models().iter().any(|model| model.caches_prefixes))
+        let caches = |node: &Arc<Node>| node.best().models().iter().any(|model| model.caches_prefixes);
+        *self.caches_prefixes.get_or_init(|| self.nodes.iter().any(caches))
+    }
+
+    /// The longest context that the model of this shelf is offered with, if it is.
+    pub(super) fn context_length(&self, model: &str) -> Option<u64> {
+        let of = |node: &Arc<Node>| node.model_named(model).map(|model| u64::from(model.context_length));
+        *self.context_length.get_or_init(|| self.nodes.iter().filter_map(of).max())
     }
 
     /// All but one; none if that is not there.
@@ -59,6 +76,41 @@ impl Shelf {
         })
     }
 
+    /// Places of the nodes that a name may mean: whoever has it asks them once more, as they may have got another since.
+    pub fn named(&self, name: &Name) -> Vec<u32> {
+        let names = made(&self.names, || {
+            let registered: Vec<_> = self.nodes.iter().map(|node| (node.id, node.registered())).collect();
+            Arc::new(Names::new(registered.iter().map(|(id, node)| (*id, node.operator, node.name.as_str()))))
+        });
+        names.of(name)
+    }
+
+    /// How soon answers usually begin, to a prompt of at most so many tokens: the median of the nodes that have given some.
+    pub fn usual_first_byte(&self, prompt: u64) -> Duration {
+        made(&self.usual_first_byte, || {
+            let mut all: Vec<Duration> = self.nodes.iter().filter_map(|node| node.first_byte(prompt)).collect();
+            all.sort_unstable();
+            all.get(all.len() / 2).copied().unwrap_or_default()
+        })
+    }
+
+    /// The dearest offer that may get a request, as `find` finds it. `narrowed` stands for whatever of the request decides.
+    pub fn dearest(&self, narrowed: u64, find: impl FnOnce(&[Arc<Node>]) -> Option<Price>) -> Option<Price> {
+        let fresh = |made: &&mut Made<HashMap<_, _>>| made.at.elapsed() < HOLDS;
+        let known = lock(&self.dearest).as_mut().filter(fresh).and_then(|made| made.it.get(&narrowed).copied());
+        if let Some(known) = known {
+            return known;
+        }
+        // Whoever asks for something else need not wait for this.
+        let found = find(&self.nodes);
+        let mut kept = lock(&self.dearest);
+        match kept.as_mut().filter(fresh) {
+            Some(made) => drop(made.it.insert(narrowed, found)),
+            None => *kept = Some(Made { at: Instant::now(), it: HashMap::from([(narrowed, found)]) }),
+        }
+        found
+    }
+
     /// What a node is taken for of which nothing is known, among these.
     pub fn stand_in(&self, of: impl FnOnce(&[Arc<Node>]) -> Profile) -> Profile {
         made(&self.stand_in, || of(&self.nodes))
@@ -75,5 +127,28 @@ fn made<T: Clone>(kept: &Kept<T>, make: impl FnOnce() -> T) -> T {
             *kept = Some(Made { at: Instant::now(), it: it.clone() });
             it
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_worked_out_is_kept_for_a_moment_for_each_thing_that_is_asked() {
+        let (shelf, mut times) = (Shelf::default(), 0);
+        for narrowed in [1, 2, 1, 1, 2] {
+            shelf.dearest(narrowed, |_| {
+                times += 1;
+                None
+            });
+        }
+        assert_eq!(times, 2);
+        lock(&shelf.dearest).as_mut().unwrap().at -= HOLDS;
+        shelf.dearest(1, |_| {
+            times += 1;
+            None
+        });
+        assert_eq!(times, 3);
     }
 }

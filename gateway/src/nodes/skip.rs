@@ -15,7 +15,7 @@ pub enum Skip {
     Paused,
     /// It was tried for this request and failed.
     Tried,
-    /// It asks for more than was held: more than twice the best offer.
+    /// It asks for more than was held: more than twice what is usual among the offers that the request may go to.
     AboveHold,
     /// It can't go on with an answer that another node has begun.
     CannotGoOn,

@@ -209,7 +209,7 @@ mod tests {
         let node = nodes.get(scripted.id).unwrap();
         node.skips.skipped(Skip::AboveHold);
         let held = nodes.take_anyway(&node, std::time::Instant::now());
-        held.answered(std::time::Duration::from_millis(20));
+        held.answered(std::time::Duration::from_millis(20), 100);
         let work = Work::of(Some(&node), &registered(&[]), &node.offer(), Vec::new(), None);
         assert_eq!((work.running, work.chosen, work.skipped), (1, 1, BTreeMap::from([("above_hold", 1)])));
         assert!(work.advice[0].starts_with("Your price") && work.honesty_ppm.is_some());

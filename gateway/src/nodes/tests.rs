@@ -68,9 +68,22 @@ async fn a_request_waits_for_a_node_that_is_on_its_way() {
 
     let there = tokio::time::timeout(LONG / 2, nodes.await_within(MODEL, LONG)).await;
     assert!(!there.unwrap(), "a node that is there is not waited for");
-    nodes.set_status(&way, NodeStatus { draining: true, ..NodeStatus::default() });
+    nodes.set_status(node.id, &way, NodeStatus { draining: true, ..NodeStatus::default() });
     assert!(nodes.lease(MODEL, |_| true).is_err());
     assert!(!nodes.await_within(MODEL, Duration::from_millis(20)).await, "nobody comes");
+}
+
+#[tokio::test]
+async fn a_node_that_has_rested_is_seen_once() {
+    let (nodes, node) = (Nodes::default(), Scripted::new());
+    let (way, _open) = node.dial().await;
+    nodes.add(node.id, Arc::clone(&way));
+    let mut resting = HashSet::new();
+    assert!(nodes.rested(&mut resting).is_empty(), "it never did");
+    (0..3).for_each(|_| lock(&nodes.get(node.id).unwrap().health).failed(Instant::now()));
+    assert!(nodes.rested(&mut resting).is_empty() && resting.contains(&node.id));
+    nodes.add(node.id, way); // a new connection is a new chance
+    assert_eq!((nodes.rested(&mut resting), nodes.rested(&mut resting)), (vec![node.id], vec![]));
 }
 
 #[tokio::test]

@@ -149,7 +149,7 @@ async fn follow_status(nodes: &Nodes, id: Uuid, tunnel: &Way) -> anyhow::Result<
         // Of several at once the last one counts: a node that talks without end costs no more than reading it.
         let events = scanner.push(&bytes)?;
         if let Some(data) = events.iter().rev().find_map(Event::data) {
-            nodes.set_status(tunnel, serde_json::from_str::<NodeStatus>(data)?);
+            nodes.set_status(id, tunnel, serde_json::from_str::<NodeStatus>(data)?);
         }
     }
     Ok(())

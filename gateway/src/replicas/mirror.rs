@@ -160,8 +160,8 @@ impl Mirror<'_> {
                 self.ways.insert(connection, (node, way));
             }
             News::Status { connection, status } => {
-                if let Some((_, way)) = self.ways.get(&connection) {
-                    self.internal.nodes.set_status(way, status);
+                if let Some((node, way)) = self.ways.get(&connection) {
+                    self.internal.nodes.set_status(*node, way, status);
                 }
             }
             News::Left { connection } => {

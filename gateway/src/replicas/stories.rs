@@ -102,7 +102,7 @@ async fn a_node_of_one_replica_answers_through_another() {
     assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS, "the node's own word");
     drop((answer, call));
 
-    one.nodes.set_status(&tunnel, NodeStatus { running: 3, waiting: 1, draining: false });
+    one.nodes.set_status(scripted.id, &tunnel, NodeStatus { running: 3, waiting: 1, draining: false });
     until(|| node.status().running == 3).await;
     one.nodes.remove(scripted.id, &tunnel);
     until(|| two.nodes.all().is_empty()).await;

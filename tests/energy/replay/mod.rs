@@ -179,12 +179,14 @@ fn microseconds_among_ten_thousand() -> u128 {
         },
         price: Nanocredits::ZERO,
         tokens_per_second: 0,
+        first_byte: None,
     };
     let candidates: Vec<Candidate> = (0..10_000).map(candidate).collect();
     let mut ask = Ask {
         preference: Preference { sort: Some(Sort::Carbon), ..Preference::default() },
         work: Work { prompt: 500, completion: TYPICAL_COMPLETION },
         latency_objective: OBJECTIVE,
+        usual_first_byte: std::time::Duration::ZERO,
         stand_in: machines[0].profile(900_000),
         random: 0,
     };

@@ -79,11 +79,13 @@ fn ours(
         state: node.state(),
         price: Nanocredits::ZERO,
         tokens_per_second: 0,
+        first_byte: None,
     });
     let ask = Ask {
         preference: Preference { sort, ..Preference::default() },
         work: Work { prompt: request.prompt.into(), completion: TYPICAL_COMPLETION },
         latency_objective: OBJECTIVE,
+        usual_first_byte: std::time::Duration::ZERO,
         // For nobody: every node has figures.
         stand_in: nodes[0].machine.profile(0),
         random,

@@ -6,7 +6,11 @@
 //! equals the less loaded of two random nodes gets the request (Mitzenmacher, "The Power of Two Choices in Randomized
 //! Load Balancing", 2001), which keeps replicas that see the same figures from all picking the same node.
 
+mod dearest;
+
 mod reason;
+
+mod search;
 
 mod shortlist;
 
@@ -17,8 +21,10 @@ use uuid::Uuid;
 
 use super::marginal::{Profile, State, Work, micrograms_per_million_tokens};
 use super::preference::{Preference, Sort};
+pub use dearest::{Mix, dearest};
 pub use reason::{Reason, Standing};
-pub use shortlist::{COMPARED, DRAWN, Shortlist, shortlist};
+pub use search::{Chosen, Market, Nobody, best_of, few, last_resort};
+pub use shortlist::{COMPARED, DRAWN, Room, Shortlist, at_random, shortlist};
 
 /// A node that could answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +37,8 @@ pub struct Candidate {
     pub price: Nanocredits,
     /// How fast an answer comes.
     pub tokens_per_second: u32,
+    /// How soon it usually begins. None when the node has never answered.
+    pub first_byte: Option<Duration>,
 }
 
 /// What is asked of all of them.
@@ -42,6 +50,8 @@ pub struct Ask {
     pub latency_objective: Duration,
     /// The class's 90th percentile, for nodes whose figures are missing or not believed: keeping silent never pays.
     pub stand_in: Profile,
+    /// How soon answers of this model usually begin, for nodes that have given none.
+    pub usual_first_byte: Duration,
     /// Of this choice alone.
     pub random: u64,
 }
@@ -153,7 +163,7 @@ impl Ask {
             Some(Sort::Throughput) => {
                 1_000_000_000_u64.checked_div(u64::from(candidate.tokens_per_second)).unwrap_or(u64::MAX)
             }
-            Some(Sort::Latency) => microseconds(candidate.state.typical_first_byte),
+            Some(Sort::Latency) => microseconds(candidate.first_byte.unwrap_or(self.usual_first_byte)),
             Some(Sort::Energy) => self.energy(candidate).get().saturating_mul(1_000) / tokens,
             Some(Sort::Carbon) => {
                 let intensity = candidate.profile.and_then(|profile| profile.mg_per_kwh).or(self.stand_in.mg_per_kwh);

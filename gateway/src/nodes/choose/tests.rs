@@ -23,6 +23,7 @@ fn ask(sort: Option<Sort>) -> Ask {
             mg_per_kwh: Some(900_000),
             ..H100
         },
+        usual_first_byte: Duration::from_millis(400),
         random: 7,
     }
 }
@@ -34,6 +35,7 @@ fn node(number: u128, running: u32) -> Candidate {
         state: State { running, slots: 8, typical_first_byte: Duration::from_millis(300), handicap_ppm: HONEST },
         price: Nanocredits::new(1_000),
         tokens_per_second: 50,
+        first_byte: Some(Duration::from_millis(300)),
     }
 }
 
@@ -93,14 +95,30 @@ fn a_vague_figure_loses_and_silence_or_lies_do_not_pay() {
 fn each_sort_has_its_figure() {
     let cheap = Candidate { price: Nanocredits::new(999), ..node(1, 1) };
     let fast = Candidate { tokens_per_second: 80, ..node(2, 1) };
-    let mut soon = node(3, 1);
-    soon.state.typical_first_byte = Duration::from_millis(100);
+    let soon = Candidate { first_byte: Some(Duration::from_millis(100)), ..node(3, 1) };
     let candidates = [cheap, fast, soon, node(4, 1)];
     for (sort, expected) in [(Sort::Price, 1), (Sort::Throughput, 2), (Sort::Latency, 3)] {
         assert_eq!(chosen(&candidates, &ask(Some(sort))), expected, "{sort:?}");
     }
     let stopped = Candidate { tokens_per_second: 0, ..node(5, 1) };
     assert_eq!(chosen(&[stopped, fast], &ask(Some(Sort::Throughput))), 2);
+}
+
+#[test]
+fn a_node_that_was_never_asked_is_taken_for_as_soon_as_is_usual() {
+    let unknown = Candidate { first_byte: None, ..node(2, 1) };
+    let late = Candidate { first_byte: Some(Duration::from_millis(500)), ..node(3, 1) };
+    assert_eq!(chosen(&[node(1, 1), unknown, late], &ask(Some(Sort::Latency))), 1);
+    assert_eq!(chosen(&[unknown, late], &ask(Some(Sort::Latency))), 2);
+}
+
+#[test]
+fn an_idle_liar_does_not_go_before_a_calm_honest_node() {
+    for running in [1, 16, 31] {
+        let honest = Candidate { state: State { running, slots: 32, ..node(1, 1).state }, ..node(1, 1) };
+        let state = State { running: 0, slots: 1, handicap_ppm: 10_000_000, ..node(2, 0).state };
+        assert_eq!(chosen(&[honest, Candidate { state, ..node(2, 0) }], &ask(None)), 1);
+    }
 }
 
 #[test]
@@ -149,7 +167,8 @@ prop_compose! {
         slots in 0_u32..9, first_byte in 0_u64..4_000, price in 0_u64..4, tokens_per_second in 0_u32..4) -> Candidate {
         let typical_first_byte = Duration::from_millis(first_byte);
         let state = State { running, slots, typical_first_byte, handicap_ppm: HONEST };
-        Candidate { node: Uuid::from_u128(number), profile, state, price: Nanocredits::new(price), tokens_per_second }
+        let (node, price) = (Uuid::from_u128(number), Nanocredits::new(price));
+        Candidate { node, profile, state, price, tokens_per_second, first_byte: Some(typical_first_byte) }
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod ejection;
 
+mod first_byte;
+
 mod speed;
 
 mod stall;
@@ -81,17 +83,24 @@ impl Health {
         self.ejection.rejoined(now);
     }
 
-    /// Takes a time to the first byte in.
-    pub(super) fn answered(&mut self, first_byte: Duration, now: Instant) {
-        self.speed.answered(first_byte, now);
+    /// Takes a time to the first byte in, and the length of the prompt that the node read before.
+    pub(super) fn answered(&mut self, first_byte: Duration, prompt: u64, now: Instant) {
+        self.speed.answered(first_byte, prompt, now);
     }
 
-    /// Takes in that a first byte would have come after this time at the earliest.
-    pub(super) fn silent_for(&mut self, time: Duration, now: Instant) {
-        self.speed.silent_for(time, now);
+    /// Time to the first byte to expect for a prompt of this length: a rise counts at once, and fades to what is usual of
+    /// the node. None before the first answer.
+    pub(super) fn expected_first_byte(&self, prompt: u64, now: Instant) -> Option<Duration> {
+        self.speed.expected_first_byte(prompt, now)
     }
 
-    /// Time to the first byte; a rise counts at once. Zero before the first answer. Believed less the longer ago it was: a node that was late gets another chance.
+    /// Takes in that a first byte for a prompt of this length would have come after this time at the earliest.
+    pub(super) fn silent_for(&mut self, time: Duration, prompt: u64, now: Instant) {
+        self.speed.silent_for(time, prompt, now);
+    }
+
+    /// The same, and zero before the first answer. Believed less the longer ago it was: a node that was late gets another
+    /// chance.
     pub(super) fn faded_first_byte(&self, now: Instant) -> Duration {
         self.speed.faded_first_byte(now)
     }

@@ -3,16 +3,22 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::first_byte::FirstByte;
 use super::remaining;
 
 /// What was learned of a node's latency counts for half after this long; the order of Finagle's ten seconds to 1/e.
 const HALF_LIFE: Duration = Duration::from_secs(10);
+/// What is usual of a node counts for half after this long without an answer: one that was late for an hour gets
+/// another chance.
+const USUAL_HALF_LIFE: Duration = Duration::from_secs(600);
 /// Times between tokens that are kept: enough for a median, few enough to follow the node's load.
 const GAPS: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Speed {
-    first_byte: Duration,
+    usual: FirstByte,
+    /// How much later than usual it was of late, at its peak.
+    excess: Duration,
     answered_at: Option<Instant>,
     /// Time for a token of an answer.
     token_time: Duration,
@@ -22,23 +28,34 @@ pub(super) struct Speed {
 }
 
 impl Speed {
-    /// A rise counts at once and a fall as time goes by: the peak EWMA of Finagle (twitter/finagle,
+    /// A rise over what is usual counts at once and a fall as time goes by: the peak EWMA of Finagle (twitter/finagle,
     /// `com.twitter.finagle.loadbalancer.PeakEwma`).
-    pub(super) fn answered(&mut self, first_byte: Duration, now: Instant) {
-        let excess = self.first_byte.saturating_sub(first_byte);
-        self.first_byte = first_byte + excess.mul_f64(remaining(self.answered_at, now, HALF_LIFE));
+    pub(super) fn answered(&mut self, first_byte: Duration, prompt: u64, now: Instant) {
+        let before = self.excess(now);
+        self.usual.answered(first_byte, prompt);
+        self.excess = before.max(first_byte.saturating_sub(self.usual.of(prompt)));
         self.answered_at = self.answered_at.max(Some(now));
     }
 
     /// That it takes at least so long says something only if it was believed to be faster.
-    pub(super) fn silent_for(&mut self, time: Duration, now: Instant) {
-        if time > self.faded_first_byte(now) {
-            self.answered(time, now);
+    pub(super) fn silent_for(&mut self, time: Duration, prompt: u64, now: Instant) {
+        if self.expected_first_byte(prompt, now).is_none_or(|expected| time > expected) {
+            self.answered(time, prompt, now);
         }
     }
 
+    /// What is left of it.
+    fn excess(&self, now: Instant) -> Duration {
+        self.excess.mul_f64(remaining(self.answered_at, now, HALF_LIFE))
+    }
+
+    /// For a prompt of this length: the peak fades to what is usual and no further. None before the first answer.
+    pub(super) fn expected_first_byte(&self, prompt: u64, now: Instant) -> Option<Duration> {
+        self.answered_at.map(|_| self.usual.of(prompt).saturating_add(self.excess(now)))
+    }
+
     pub(super) fn faded_first_byte(&self, now: Instant) -> Duration {
-        self.first_byte.mul_f64(remaining(self.answered_at, now, HALF_LIFE))
+        (self.usual.usual() + self.excess(now)).mul_f64(remaining(self.answered_at, now, USUAL_HALF_LIFE))
     }
 
     pub(super) fn spoke(&mut self, tokens: u64, time: Duration) {
@@ -90,10 +107,9 @@ mod tests {
     fn a_late_node_gets_another_chance_and_speed_is_averaged() {
         let (mut speed, now) = (Speed::default(), Instant::now());
         assert_eq!((speed.faded_first_byte(now), speed.tokens_per_second()), (Duration::ZERO, 0));
-        speed.answered(SECOND * 4, now);
+        speed.answered(SECOND * 4, 100, now);
         assert_eq!(speed.faded_first_byte(now), SECOND * 4);
-        assert_eq!(speed.faded_first_byte(now + HALF_LIFE * 2), SECOND);
-        assert_eq!(speed.first_byte, SECOND * 4);
+        assert_eq!(speed.faded_first_byte(now + USUAL_HALF_LIFE), SECOND * 2);
         speed.spoke(10, SECOND);
         speed.spoke(0, SECOND);
         assert_eq!((speed.tokens_per_second(), speed.answers()), (10, 1));
@@ -102,26 +118,45 @@ mod tests {
     }
 
     #[test]
-    fn a_rise_counts_at_once_and_a_fall_with_time() {
+    fn a_rise_counts_at_once_and_fades_to_what_is_usual() {
         let (mut speed, now) = (Speed::default(), Instant::now());
-        speed.answered(SECOND, now);
-        speed.answered(SECOND * 9, now);
-        assert_eq!(speed.first_byte, SECOND * 9);
-        speed.answered(SECOND, now);
-        assert_eq!(speed.first_byte, SECOND * 9, "no time went by");
-        speed.answered(SECOND, now + HALF_LIFE);
-        assert_eq!(speed.first_byte, SECOND * 5, "half way down");
+        speed.answered(SECOND, 100, now);
+        speed.answered(SECOND * 9, 100, now);
+        assert_eq!(speed.faded_first_byte(now), SECOND * 9);
+        assert_eq!(speed.expected_first_byte(100, now + HALF_LIFE), Some(SECOND * 7), "half way down to 5");
+        assert_eq!(speed.expected_first_byte(100, now + HALF_LIFE * 100), Some(SECOND * 5));
+        speed.answered(SECOND * 5, 100, now);
+        assert_eq!(speed.expected_first_byte(100, now), Some(SECOND * 9), "no time went by");
+    }
+
+    #[test]
+    fn a_long_prompt_is_no_reason_to_think_a_node_late() {
+        let (mut speed, now) = (Speed::default(), Instant::now());
+        for prompt in [100, 1_000, 100, 10_000] {
+            speed.answered(Duration::from_millis(100 + prompt), prompt, now);
+        }
+        let expected = speed.expected_first_byte(100, now).unwrap();
+        assert!(expected < SECOND, "{expected:?}");
+    }
+
+    #[test]
+    fn a_node_that_is_rarely_asked_stays_as_soon_as_it_was_and_one_that_never_was_is_unknown() {
+        let (mut speed, now) = (Speed::default(), Instant::now());
+        assert_eq!(speed.expected_first_byte(100, now), None);
+        (0..50).for_each(|_| speed.answered(SECOND / 4, 100, now));
+        assert_eq!(speed.expected_first_byte(100, now + Duration::from_secs(3600)), Some(SECOND / 4));
     }
 
     #[test]
     fn a_node_that_was_not_waited_for_is_at_least_so_slow() {
         let (mut speed, now) = (Speed::default(), Instant::now());
-        speed.silent_for(SECOND * 4, now);
-        assert_eq!(speed.faded_first_byte(now), SECOND * 4);
-        speed.silent_for(SECOND, now + HALF_LIFE);
-        assert_eq!(speed.faded_first_byte(now + HALF_LIFE), SECOND * 2, "it was known to be slower");
-        speed.silent_for(SECOND * 3, now + HALF_LIFE);
-        assert_eq!(speed.faded_first_byte(now + HALF_LIFE), SECOND * 3);
+        let expected = |speed: &Speed| speed.expected_first_byte(100, now).unwrap();
+        speed.silent_for(SECOND * 4, 100, now);
+        assert_eq!(expected(&speed), SECOND * 4);
+        speed.silent_for(SECOND, 100, now);
+        assert_eq!(expected(&speed), SECOND * 4, "it was known to be slower");
+        speed.silent_for(SECOND * 6, 100, now);
+        assert_eq!(expected(&speed), SECOND * 6);
     }
 
     #[test]
@@ -138,19 +173,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_peak_is_between_the_newest_answer_and_the_slowest(
-            answers in prop::collection::vec((0_u64..60_000, 0_u64..60_000), 1..50),
+        fn what_is_expected_is_no_sooner_than_the_newest_answer_and_the_peak_is_forgotten(
+            answers in prop::collection::vec((0_u64..60_000, 0_u64..60_000, 0_u64..10_000), 1..50),
         ) {
+            const LITTLE: Duration = Duration::from_micros(1);
             let (mut speed, mut now, mut slowest) = (Speed::default(), Instant::now(), Duration::ZERO);
-            for (first_byte, later) in answers {
+            for (first_byte, later, prompt) in answers {
                 let first_byte = Duration::from_millis(first_byte);
                 now += Duration::from_millis(later);
                 slowest = slowest.max(first_byte);
-                speed.answered(first_byte, now);
-                prop_assert!((first_byte..=slowest).contains(&speed.first_byte));
-                prop_assert_eq!(speed.faded_first_byte(now), speed.first_byte);
+                speed.answered(first_byte, prompt, now);
+                let usual = speed.usual.of(prompt);
+                prop_assert!(speed.expected_first_byte(prompt, now).unwrap() + LITTLE >= first_byte);
+                prop_assert!(speed.faded_first_byte(now) <= slowest * 2);
+                let much_later = speed.expected_first_byte(prompt, now + HALF_LIFE * 60).unwrap();
+                prop_assert!(much_later.abs_diff(usual) < LITTLE, "the peak is forgotten");
             }
-            prop_assert!(speed.faded_first_byte(now + HALF_LIFE * 60) < Duration::from_micros(1), "all is forgotten");
+            prop_assert!(speed.faded_first_byte(now + USUAL_HALF_LIFE * 60) < LITTLE, "all is forgotten");
         }
     }
 }

@@ -61,12 +61,12 @@ fn promises_are_held_against_what_was_measured() {
     let (mut health, now) = (Health::default(), Instant::now());
     assert_eq!(health.believed_speed(100), 100);
     for _ in 0..20 {
-        health.answered(SECOND, now);
+        health.answered(SECOND, 100, now);
         health.spoke(20, SECOND);
         health.judged(40, 20, now);
     }
     assert_eq!((health.tokens_per_second(), health.believed_speed(100)), (20, 25));
-    assert_eq!((health.faded_first_byte(now), health.faded_first_byte(now + SECOND * 10)), (SECOND, SECOND / 2));
+    assert_eq!((health.faded_first_byte(now), health.faded_first_byte(now + SECOND * 600)), (SECOND, SECOND / 2));
     assert_eq!(health.handicap_ppm(now), 10_000_000);
     let honesty = health.honesty_ppm(now);
     health.wrong_model(now);

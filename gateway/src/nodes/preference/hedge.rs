@@ -14,7 +14,7 @@ const AUTO: &str = "auto";
 const LATEST_MILLISECONDS: u64 = 60_000;
 
 /// How long the first node may take to begin before a second one is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hedge {
     /// So long.
     After(Duration),

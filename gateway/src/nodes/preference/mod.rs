@@ -10,6 +10,8 @@ mod hedge;
 
 mod name;
 
+mod names;
+
 mod object;
 
 mod price;
@@ -29,6 +31,7 @@ use openapi::energy::Tier;
 pub use filter::{Attributes, Exclusion};
 pub use hedge::Hedge;
 pub use name::Name;
+pub use names::Names;
 pub use price::MaxPrice;
 pub use quantisation::{Class, Quantisation};
 pub use region::Area;
@@ -69,7 +72,7 @@ impl Sort {
 }
 
 /// Whether nodes may be used that collect what they are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DataCollection {
     /// They may.
     Allow,
@@ -88,7 +91,7 @@ impl DataCollection {
 }
 
 /// What a request asks of the nodes. Nothing, by default: what is `None` or empty was not given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Preference {
     /// Who is tried first, in this order.
     pub order: Vec<Name>,

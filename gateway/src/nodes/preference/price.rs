@@ -15,7 +15,7 @@ const UNSUPPORTED: [&str; 3] = ["request", "image", "audio"];
 const DECIMALS: i64 = 3;
 
 /// The highest price of a token that is paid.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct MaxPrice {
     /// For a token of the prompt, whether the node still had it computed or not.
     pub prompt: Option<Nanocredits>,
@@ -34,6 +34,11 @@ impl MaxPrice {
         let part = |key| object.get(key).map(|value| read_part(&object.param(key), value)).transpose();
         let limits = Self { prompt: part("prompt")?, completion: part("completion")? };
         Ok(Some(limits).filter(|limits| *limits != Self::default()))
+    }
+
+    /// True when it says what each token may cost.
+    pub fn is_complete(&self) -> bool {
+        self.prompt.is_some() && self.completion.is_some()
     }
 
     /// True when a part of the price is higher.

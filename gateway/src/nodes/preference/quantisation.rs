@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use openapi::hardware;
 
 /// OpenRouter's classes of quantisations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     Int4,
     Int8,
@@ -76,7 +76,7 @@ impl Class {
 }
 
 /// One way to write weights down, or a class of ways.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Quantisation {
     Class(Class),
     /// A name as it stands in a manifest, such as `Q4_1`, in small or capital letters.

@@ -17,7 +17,7 @@ const UNION: [&str; 27] = [
 const AREA_BEYOND_UNION: [&str; 3] = ["IS", "LI", "NO"];
 
 /// A part of the world, as a request names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Area {
     /// The European Union.
     Eu,

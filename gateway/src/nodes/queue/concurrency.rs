@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::select;
 
 use super::properties::suits;
-use super::tests::{Lease, Nodes, WIDE, account, enter, house, waiter};
+use super::tests::{Lease, Nodes, WIDE, account, enter, house, is_at, waiter};
 use super::*;
 
 /// Looks whether another has been served, when its own time comes.
@@ -32,7 +32,7 @@ async fn what_is_on_its_way_at_the_deadline_still_arrives() {
     let waker = Arc::clone(&looks).into();
     assert!(first.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
     nodes.free[0].store(2, Ordering::Relaxed);
-    queue.serve();
+    queue.serve(Chance::Anywhere);
     assert!(looks.1.load(Ordering::Relaxed), "it looked after the deadline, and its turn had come");
     assert!((&mut *looks.0.lock().unwrap()).now_or_never().unwrap().is_ok());
 }
@@ -44,7 +44,7 @@ async fn a_call_during_a_round_is_done_by_the_one_that_runs() {
     let gate = Arc::new((Mutex::new(0), Condvar::new()));
     let room = Arc::new(AtomicBool::new(false));
     let (at_gate, has_room, mut looks) = (Arc::clone(&gate), Arc::clone(&room), 0);
-    let take = move || {
+    let take = move |_| {
         looks += 1;
         let found = has_room.load(Ordering::Relaxed).then_some(looks);
         if looks == 2 {
@@ -58,12 +58,12 @@ async fn a_call_during_a_round_is_done_by_the_one_that_runs() {
     let waiting = queue.enter(waiter(1, Priority::Normal), take).unwrap();
     let runs = std::thread::spawn({
         let queue = Arc::clone(&queue);
-        move || queue.serve()
+        move || queue.serve(Chance::Anywhere)
     });
     let (stage, moved) = &*gate;
     drop(moved.wait_while(stage.lock().unwrap(), |stage| *stage < 1).unwrap());
     room.store(true, Ordering::Relaxed);
-    queue.serve();
+    queue.serve(Chance::Anywhere);
     *stage.lock().unwrap() = 2;
     moved.notify_all();
     runs.join().unwrap();
@@ -86,7 +86,9 @@ async fn threads_lose_nothing_and_nobody() {
                 let number = u128::from(client % 5);
                 let waiter = Waiter { account: account(number), priority: Priority::Normal, bytes: 1, kind, deadline };
                 let suiting = Arc::clone(&nodes);
-                let waiting = queue.enter(waiter, move || suiting.lease(suits(kind))).unwrap();
+                let waiting = queue
+                    .enter(waiter, move |chance| suiting.lease(suits(kind).filter(|node| is_at(*node, chance))))
+                    .unwrap();
                 match random.u8(..8) {
                     0 => drop(waiting),
                     1 => drop(select(waiting, Box::pin(tokio::task::yield_now())).await),

@@ -4,6 +4,8 @@
 //! Within an account high comes before normal before low, first come first served; ten seconds of waiting raise a class.
 
 #[cfg(test)]
+mod chances;
+#[cfg(test)]
 mod concurrency;
 
 mod line;
@@ -42,6 +44,20 @@ pub struct Queue<T> {
     waiting: AtomicUsize,
     /// Calls of [`Queue::serve`] that are not done; whoever makes the first does them all.
     calls: AtomicUsize,
+    /// What was said in these and is not looked at yet.
+    chances: Mutex<Vec<Chance>>,
+}
+
+/// Where something may be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chance {
+    /// On any node.
+    Anywhere,
+    /// On the node of this id, and nowhere else that was not tried before.
+    At(Uuid),
+    /// On any node, for so many kinds of those that wait, others each time: a look at everything for everybody is too much
+    /// to do often.
+    Round(usize),
 }
 
 /// How much may wait at once.
@@ -51,6 +67,23 @@ pub struct Bounds {
     /// Of the bodies of all that wait.
     pub bytes: usize,
     pub requests_of_an_account: usize,
+}
+
+/// What came of a try.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tried<T> {
+    Got(T),
+    /// Nothing that suits.
+    #[default]
+    Nothing,
+    /// Nothing, and nobody else will get anything there either.
+    NoMore,
+}
+
+impl<T> From<Option<T>> for Tried<T> {
+    fn from(got: Option<T>) -> Self {
+        got.map_or(Self::Nothing, Self::Got)
+    }
 }
 
 /// Who wants to wait.
@@ -114,7 +147,7 @@ pub enum Why {
 
 /// How a waiter is served: what tries to get it a `T`, and where that goes.
 struct Entry<T> {
-    take: Box<dyn FnMut() -> Option<T> + Send>,
+    take: Box<dyn FnMut(Chance) -> Tried<T> + Send>,
     given: oneshot::Sender<T>,
 }
 
@@ -122,7 +155,7 @@ impl<T: Send + 'static> Queue<T> {
     /// An empty one.
     pub fn new(bounds: Bounds) -> Arc<Self> {
         let (waiting, calls) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { bounds, line: Mutex::new(Line::default()), waiting, calls })
+        Arc::new(Self { bounds, line: Mutex::new(Line::default()), waiting, calls, chances: Mutex::default() })
     }
 
     /// True when nobody waits: one load. Then a request may take what it finds without passing anybody.
@@ -148,63 +181,81 @@ impl<T: Send + 'static> Queue<T> {
     /// Takes a place. `take` tries to get a `T` that suits the waiter, now and at each chance until it leaves; it is called
     /// while the queue is locked, so it must neither block, nor drop a `T`, nor call the queue.
     ///
-    /// Who comes for something that nobody waits for gets it at once if it is there, even when the queue is full; else the
-    /// one whose turn it is among its kind is tried. Must be called in a tokio runtime.
+    /// Who comes for something that nobody waits for gets it at once if it is there, even when the queue is full. Who comes
+    /// for what others wait for stands behind them, and nothing is tried: they were, at each chance. Must be called in a
+    /// tokio runtime.
     ///
     /// # Errors
     /// When there is nothing for it now and no more may wait.
-    pub fn enter(
+    pub fn enter<R: Into<Tried<T>>>(
         self: &Arc<Self>,
         waiter: Waiter,
-        take: impl FnMut() -> Option<T> + Send + 'static,
+        mut take: impl FnMut(Chance) -> R + Send + 'static,
     ) -> Result<Waiting<T>, Full> {
         let now = Instant::now();
         let (given, receiver) = oneshot::channel();
-        let mut entry = Entry { take: Box::new(take), given };
+        let mut entry = Entry { take: Box::new(move |chance| take(chance).into()), given };
         let mut line = self.lock();
         // Room that was announced and not yet handed out belongs to those who wait.
-        let announced = self.calls.load(Ordering::Acquire) > 0;
-        let mut handed = if announced { line.hand_out(now, Entry::take) } else { Vec::new() };
+        let mut handed = self.hand_out(&mut line, now);
         // Counted before it looks: whoever makes room afterwards sees it (see `serve`).
         self.waiting.store(line.length() + 1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let others = line.has(waiter.kind);
-        let found = if others { None } else { entry.take() };
-        let place = if let Some(found) = found {
+        let found = if line.has(waiter.kind) { Tried::Nothing } else { entry.take(Chance::Anywhere) };
+        let place = if let Tried::Got(found) = found {
             handed.push((entry, found));
             Ok(None)
         } else if let Some(why) = self.reached(&line, &waiter) {
             Err(Full { why, retry_after: line.retry_after(waiter.kind) })
         } else {
-            let place = line.enter(waiter, now, entry);
-            if others {
-                handed.extend(line.hand_out_of(vec![waiter.kind], now, Entry::take));
-            }
-            Ok(Some(place))
+            Ok(Some(line.enter(waiter, now, entry)))
         };
         self.unlock(line);
         give(handed);
         place.map(|place| Waiting::new(Arc::clone(self), place, receiver, (now, waiter.deadline)))
     }
 
-    /// To be called after whatever may have made room: hands out in fair order as long as anybody can be served.
+    /// To be called after whatever may have made room: hands out in fair order as long as anybody can be served there.
     ///
     /// With k kinds waiting it tries k times in vain at most, each at the cost of a logarithm and of its `take`, however
-    /// many wait; each hand-out costs the logarithm for every kind for which that account waits.
-    pub fn serve(&self) {
+    /// many wait, and ends as soon as one says that there is no more; each hand-out costs the logarithm for every kind for
+    /// which that account waits.
+    pub fn serve(&self, chance: Chance) {
         // Either this load sees a waiter that has entered, or its `take` sees the room.
         fence(Ordering::SeqCst);
-        if self.is_empty() || self.calls.fetch_add(1, Ordering::AcqRel) > 0 {
+        if self.is_empty() {
+            return;
+        }
+        self.chances.lock().unwrap_or_else(PoisonError::into_inner).push(chance);
+        if self.calls.fetch_add(1, Ordering::AcqRel) > 0 {
             return;
         }
         let mut calls = 1;
         while calls > 0 {
             let mut line = self.lock();
-            let handed = line.hand_out(Instant::now(), Entry::take);
+            let handed = self.hand_out(&mut line, Instant::now());
             self.unlock(line);
             give(handed);
             calls = self.calls.fetch_sub(calls, Ordering::AcqRel) - calls;
         }
+    }
+
+    /// Hands out what was announced.
+    fn hand_out(&self, line: &mut Line<Entry<T>>, now: Instant) -> Vec<(Entry<T>, T)> {
+        let mut chances = std::mem::take(&mut *self.chances.lock().unwrap_or_else(PoisonError::into_inner));
+        // A look at everything sees what is at one node too.
+        if chances.contains(&Chance::Anywhere) {
+            chances = vec![Chance::Anywhere];
+        }
+        let mut handed = Vec::new();
+        for chance in chances {
+            let take = |entry: &mut Entry<T>| entry.take(chance);
+            handed.extend(match chance {
+                Chance::Round(most) => line.hand_out_round(most, now, take),
+                Chance::Anywhere | Chance::At(_) => line.hand_out(now, take),
+            });
+        }
+        handed
     }
 
     /// Gives up a place; says when to try again. None when it was given up, or served, before.
@@ -239,8 +290,8 @@ impl<T: Send + 'static> Queue<T> {
 
 impl<T> Entry<T> {
     /// One that panics finds nothing: it must not end the round of whoever serves.
-    fn take(&mut self) -> Option<T> {
-        catch_unwind(AssertUnwindSafe(&mut self.take)).unwrap_or_default()
+    fn take(&mut self, chance: Chance) -> Tried<T> {
+        catch_unwind(AssertUnwindSafe(|| (self.take)(chance))).unwrap_or_default()
     }
 }
 

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 
 use super::line::{AGE, PLACE, Place};
-use super::tests::{Lease, Nodes, account};
+use super::tests::{Lease, Nodes, account, is_at};
 use super::*;
 
 const NODES: usize = 3;
@@ -65,7 +65,9 @@ impl World {
                 let deadline = Instant::now() + Duration::from_millis(patience);
                 let waiter = Waiter { account: account(number), priority, bytes, kind, deadline };
                 let nodes = Arc::clone(&self.nodes);
-                if let Ok(waiting) = self.queue.enter(waiter, move || nodes.lease(suits(kind))) {
+                if let Ok(waiting) =
+                    self.queue.enter(waiter, move |chance| nodes.lease(suits(kind).filter(|node| is_at(*node, chance))))
+                {
                     self.waiting.push((waiter, waiting));
                 }
             }

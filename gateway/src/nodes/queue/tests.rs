@@ -40,7 +40,7 @@ impl Nodes {
     pub(super) fn add(&self, node: usize) {
         self.free[node].fetch_add(1, Ordering::Relaxed);
         if let Some(queue) = self.queue.upgrade() {
-            queue.serve();
+            queue.serve(Chance::At(at(node)));
         }
     }
 }
@@ -48,6 +48,19 @@ impl Nodes {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.nodes.add(self.node);
+    }
+}
+
+/// The id of a node.
+pub(super) fn at(node: usize) -> Uuid {
+    Uuid::from_u128(node as u128)
+}
+
+/// Whether a node is where something may be had.
+pub(super) fn is_at(node: usize, chance: Chance) -> bool {
+    match chance {
+        Chance::At(id) => id == at(node),
+        Chance::Anywhere | Chance::Round(_) => true,
     }
 }
 
@@ -69,7 +82,7 @@ pub(super) fn house(bounds: Bounds, places: &[usize]) -> (Arc<Queue<Lease>>, Arc
 
 pub(super) fn enter(queue: &Arc<Queue<Lease>>, nodes: &Arc<Nodes>, waiter: Waiter) -> Result<Waiting<Lease>, Full> {
     let (nodes, node) = (Arc::clone(nodes), waiter.kind as usize);
-    queue.enter(waiter, move || nodes.lease(std::iter::once(node)))
+    queue.enter(waiter, move |chance| nodes.lease(std::iter::once(node).filter(|node| is_at(*node, chance))))
 }
 
 /// Which of them have what they waited for; they let go of it at once when `keep` says so.
@@ -155,7 +168,9 @@ async fn a_newcomer_does_not_pass_one_who_waits() {
     let first = enter(&queue, &nodes, waiter(1, Priority::Normal)).unwrap();
     // There is room of which nobody has told the queue.
     nodes.free[0].store(1, Ordering::Relaxed);
-    let second = enter(&queue, &nodes, waiter(2, Priority::High)).unwrap();
+    let mut second = enter(&queue, &nodes, waiter(2, Priority::High)).unwrap();
+    assert!((&mut second).now_or_never().is_none());
+    queue.serve(Chance::Round(1));
     let _held = first.now_or_never().unwrap().unwrap();
     assert!(second.now_or_never().is_none());
 }
@@ -251,14 +266,16 @@ async fn one_counts_as_waiting_before_it_looks() {
     let queue = Queue::<bool>::new(WIDE);
     let seen = Arc::clone(&queue);
     // Whoever makes room after this look, and before it waits, has to find somebody.
-    let waiting = queue.enter(waiter(1, Priority::Normal), move || Some(seen.is_empty())).unwrap();
+    let waiting = queue.enter(waiter(1, Priority::Normal), move |_| Some(seen.is_empty())).unwrap();
     assert_eq!((waiting.await, queue.is_empty()), (Ok(false), true));
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_that_panics_holds_up_nobody() {
     let (queue, nodes) = house(WIDE, &[0]);
-    let broken = queue.enter(Waiter { kind: 9, ..waiter(1, Priority::High) }, || panic!("on purpose")).unwrap();
+    let broken = queue
+        .enter(Waiter { kind: 9, ..waiter(1, Priority::High) }, |_| -> Option<Lease> { panic!("on purpose") })
+        .unwrap();
     let sound = enter(&queue, &nodes, waiter(1, Priority::Normal)).unwrap();
     nodes.add(0);
     assert!(sound.now_or_never().unwrap().is_ok());
@@ -271,15 +288,15 @@ async fn with_nothing_free_each_kind_is_tried_once() {
     let tries = Arc::new(AtomicUsize::new(0));
     let enter = |number: u64| {
         let (tries, waiter) = (Arc::clone(&tries), waiter(u128::from(number), Priority::Normal));
-        let take = move || {
+        let take = move |_| {
             tries.fetch_add(1, Ordering::Relaxed);
-            None
+            Tried::Nothing
         };
         queue.enter(Waiter { kind: number % 3, ..waiter }, take).unwrap()
     };
     let waiting: Vec<_> = (0..1000).map(enter).collect();
-    assert_eq!(tries.swap(0, Ordering::Relaxed), 1000, "one each");
-    queue.serve();
+    assert_eq!(tries.swap(0, Ordering::Relaxed), 3, "the first of each kind");
+    queue.serve(Chance::Anywhere);
     assert_eq!(tries.load(Ordering::Relaxed), 3);
     drop(waiting);
 }

@@ -5,8 +5,10 @@
 //! by a place divided by the accounts that wait, so that ever new accounts keep nobody from his second turn. Turns count
 //! over all kinds: opening another kind wins nothing, and who is served well in one stands behind in the others.
 
+mod hand_out;
+
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -23,7 +25,11 @@ pub(super) const PLACE: u64 = 1 << 20;
 /// All that wait; an `E` each.
 pub(super) struct Line<E> {
     accounts: HashMap<Uuid, Account<E>>,
-    kinds: HashMap<u64, Kind>,
+    kinds: BTreeMap<u64, Kind>,
+    /// The kinds by the turns of those who come first in them.
+    order: BTreeSet<(Turn, u64)>,
+    /// The kind that was tried last in a round.
+    tried: u64,
     /// Accounts for which nobody waits and whose next turn is still ahead: they don't get it sooner by going.
     gone: BTreeSet<(u64, Uuid)>,
     virtual_time: u64,
@@ -66,7 +72,7 @@ struct Kind {
     pace: Pace,
 }
 
-/// The first of a kind, in the order in which kinds are tried.
+/// The first of a kind, in the order in which those of one account are tried.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Head {
     turn: Turn,
@@ -80,7 +86,9 @@ impl<E> Default for Line<E> {
     fn default() -> Self {
         Self {
             accounts: HashMap::new(),
-            kinds: HashMap::new(),
+            kinds: BTreeMap::new(),
+            order: BTreeSet::new(),
+            tried: 0,
             gone: BTreeSet::new(),
             virtual_time: 0,
             arrivals: 0,
@@ -123,9 +131,11 @@ impl<E> Line<E> {
         self.gone.remove(&(account.turn.at, waiter.account));
         account.length += 1;
         account.lanes.entry(waiter.kind).or_default().class(waiter.priority).insert(place.arrival, (place, entry));
-        let kind = self.kinds.entry(waiter.kind).or_insert_with(|| Kind::new(now));
-        kind.turns.insert(account.turn);
-        kind.length += 1;
+        let turn = account.turn;
+        self.kinds.entry(waiter.kind).or_insert_with(|| Kind::new(now)).length += 1;
+        self.set_turns(waiter.kind, |turns| {
+            turns.insert(turn);
+        });
         self.length += 1;
         self.bytes += waiter.bytes;
         place
@@ -140,53 +150,36 @@ impl<E> Line<E> {
         account.length -= 1;
         self.length -= 1;
         self.bytes -= waiter.bytes;
+        let (turn, is_last) = (account.turn, lanes.0.iter().all(BTreeMap::is_empty));
+        let is_gone = account.length == 0;
+        if is_last {
+            account.lanes.remove(&waiter.kind);
+            self.set_turns(waiter.kind, |turns| {
+                turns.remove(&turn);
+            });
+        }
         let kind = self.kinds.get_mut(&waiter.kind)?;
         kind.length -= 1;
-        if lanes.0.iter().all(BTreeMap::is_empty) {
-            account.lanes.remove(&waiter.kind);
-            kind.turns.remove(&account.turn);
-        }
         if kind.length == 0 {
             self.kinds.remove(&waiter.kind);
         }
-        if account.length == 0 {
-            self.gone.insert((account.turn.at, waiter.account));
+        if is_gone {
+            self.gone.insert((turn.at, waiter.account));
             self.forget();
         }
         Some(entry)
     }
 
-    /// Hands out, in fair order, what `take` finds for those who wait.
-    pub(super) fn hand_out<T>(&mut self, now: Instant, take: impl FnMut(&mut E) -> Option<T>) -> Vec<(E, T)> {
-        let kinds = self.kinds.keys().copied().collect();
-        self.hand_out_of(kinds, now, take)
-    }
-
-    /// The same for those of some kinds. A kind for whose first one nothing is found is done with.
-    pub(super) fn hand_out_of<T>(
-        &mut self,
-        kinds: Vec<u64>,
-        now: Instant,
-        mut take: impl FnMut(&mut E) -> Option<T>,
-    ) -> Vec<(E, T)> {
-        let heads = kinds.into_iter().filter_map(|kind| self.head(kind, now));
-        let mut heads: BinaryHeap<Reverse<Head>> = heads.map(Reverse).collect();
-        let mut handed = Vec::new();
-        while let Some(Reverse(tried)) = heads.pop() {
-            // Its account may have been served for another kind in between; turns only ever move back.
-            if !handed.is_empty() && self.head(tried.kind, now) != Some(tried) {
-                heads.extend(self.head(tried.kind, now).map(Reverse));
-                continue;
-            }
-            let Some((place, entry)) = self.entry(&tried) else { continue };
-            let (place, Some(found)) = (*place, take(entry)) else { continue };
-            self.charge(&place, now);
-            if let Some(entry) = self.leave(&place) {
-                handed.push((entry, found));
-            }
-            heads.extend(self.head(tried.kind, now).map(Reverse));
+    /// Changes whose turn it is in a kind.
+    fn set_turns(&mut self, kind: u64, change: impl FnOnce(&mut BTreeSet<Turn>)) {
+        let Some(it) = self.kinds.get_mut(&kind) else { return };
+        let before = it.turns.first().copied();
+        change(&mut it.turns);
+        let after = it.turns.first().copied();
+        if before != after {
+            before.map(|turn| self.order.remove(&(turn, kind)));
+            after.map(|turn| self.order.insert((turn, kind)));
         }
-        handed
     }
 
     /// The first of a kind.
@@ -210,13 +203,14 @@ impl<E> Line<E> {
         self.virtual_time = start.max(self.virtual_time + PLACE / waiting);
         self.handed += 1;
         let next = Turn { at: start + PLACE, handed: self.handed, ..account.turn };
-        for kind in account.lanes.keys() {
-            if let Some(kind) = self.kinds.get_mut(kind) {
-                kind.turns.remove(&account.turn);
-                kind.turns.insert(next);
-            }
+        let before = std::mem::replace(&mut account.turn, next);
+        let kinds: Vec<u64> = account.lanes.keys().copied().collect();
+        for kind in kinds {
+            self.set_turns(kind, |turns| {
+                turns.remove(&before);
+                turns.insert(next);
+            });
         }
-        account.turn = next;
         if let Some(kind) = self.kinds.get_mut(&place.waiter.kind) {
             kind.pace.handed(now);
         }
@@ -277,6 +271,6 @@ impl Kind {
 impl<E> Line<E> {
     /// True when it takes no more room than a new one.
     pub(super) fn is_forgotten(&self) -> bool {
-        self.accounts.is_empty() && self.kinds.is_empty() && self.gone.is_empty()
+        self.accounts.is_empty() && self.kinds.is_empty() && self.order.is_empty() && self.gone.is_empty()
     }
 }
