@@ -2,10 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use axum::Json;
 use axum::http::StatusCode;
+use openapi::error::ApiError;
 use openapi::node::Farewell;
 use tokio_util::sync::CancellationToken;
+
+use crate::body::JsonBody;
+use crate::error::Failure;
 
 /// What was said of one tunnel.
 #[derive(Clone, Default)]
@@ -28,8 +31,9 @@ impl Told {
     }
 
     /// The first word counts.
-    pub(crate) fn leave(&self, Json(farewell): Json<Farewell>) -> StatusCode {
+    pub(crate) fn leave(&self, JsonBody(body): JsonBody) -> Result<StatusCode, Failure> {
+        let farewell = serde_json::from_slice(&body).map_err(|error| ApiError::invalid_json(&error.to_string()))?;
         self.farewell.get_or_init(|| farewell);
-        StatusCode::ACCEPTED
+        Ok(StatusCode::ACCEPTED)
     }
 }
