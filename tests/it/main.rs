@@ -23,3 +23,4 @@ mod refusals;
 mod sdk;
 mod sessions;
 mod spec;
+mod surface;

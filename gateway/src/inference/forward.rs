@@ -105,7 +105,7 @@ async fn try_node(app: &App, meter: &mut Meter, found: Found, request: &Request)
     })?;
     let first = first.ok_or_else(|| Fault::Node("it ended without an answer".to_owned()))?;
     // All that is missing may be the end mark.
-    if !meter.said().is_finished() {
+    if first.data() != Some("[DONE]") {
         check_model(&first, &model.name).map_err(|reason| {
             meter.answered_as_another();
             Fault::Node(reason)

@@ -10,6 +10,8 @@ pub mod estimate;
 
 mod forward;
 
+mod heard;
+
 mod meter;
 
 pub mod record;
