@@ -1,25 +1,38 @@
 //! `POST /v1/completions`: what is asked and what is answered.
 //! Source: OpenAI API reference, "Completions".
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::chat::{FinishReason, include_usage, refuse_unknown, refuse_unless};
+use crate::chat::{FinishReason, choices, include_usage, refuse_unknown, refuse_unless};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong_type};
-use crate::sampling::Sampling;
+use crate::sampling::{MOST_CHOICES, Sampling};
 use crate::usage::Usage;
 
 /// OpenAI's default for this endpoint.
 pub const DEFAULT_MAX_TOKENS: u32 = 16;
+/// As OpenAI allows.
+const MOST_LOGPROBS: i64 = 5;
+/// Prompts of one request.
+const MOST_PROMPTS: usize = 128;
 
 /// A request to continue a text, read and validated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CompletionRequest {
     pub model: String,
-    pub prompt: Prompt,
+    /// At least one; each is answered by itself.
+    pub prompts: Vec<Prompt>,
     pub sampling: Sampling,
+    /// Answers to each prompt.
+    pub n: u32,
+    /// Tokens are to be given with how likely they were, and with so many that could have stood in their place.
+    pub logprobs: Option<u8>,
+    /// The prompt is to stand before its answer.
+    pub echo: bool,
     pub stream: bool,
     pub include_usage: bool,
 }
@@ -40,49 +53,62 @@ impl CompletionRequest {
         let mut fields = Fields::parse(body)?;
         let mut request = Self {
             model: fields.string("model")?.ok_or_else(|| ApiError::missing("model"))?,
-            prompt: prompt(&mut fields)?,
-            sampling: Sampling::read(&mut fields)?,
+            prompts: prompts(&mut fields)?,
+            // Nothing but the prompt, and how likely it is, may be what is asked for.
+            sampling: Sampling::read_with(&mut fields, 0)?,
+            n: choices(&mut fields)?,
+            logprobs: fields.integer("logprobs", 0..=MOST_LOGPROBS)?.and_then(|top| u8::try_from(top).ok()),
+            echo: fields.boolean("echo")?.unwrap_or(false),
             stream: fields.boolean("stream")?.unwrap_or(false),
             include_usage: include_usage(&mut fields)?,
         };
         request.sampling.max_tokens.get_or_insert(DEFAULT_MAX_TOKENS);
-        for single in ["n", "best_of"] {
-            refuse_unless(&mut fields, single, |value| value.as_f64() == Some(1.0))?;
+        refuse_unless(&mut fields, "best_of", |value| value.as_f64() == Some(f64::from(request.n)))?;
+        if request.sampling.max_tokens == Some(0) && !request.echo {
+            let message = "Invalid 'max_tokens': 0 asks for nothing, unless 'echo' asks for the prompt.";
+            return Err(ApiError::invalid(message).with_param("max_tokens").with_code("integer_below_min_value"));
         }
-        refuse_unless(&mut fields, "echo", |value| *value == false)?;
-        refuse_unless(&mut fields, "logprobs", |_| false)?;
+        let answers = request.prompts.len() as i64 * i64::from(request.n);
+        if answers > MOST_CHOICES {
+            let message = format!(
+                "Invalid 'n': with these prompts it asks for {answers} answers; at most {MOST_CHOICES} can be had."
+            );
+            return Err(ApiError::invalid(message).with_param("n").with_code("integer_above_max_value"));
+        }
         refuse_unless(&mut fields, "suffix", |value| *value == "")?;
         refuse_unknown(&mut fields, &["user", "provider"])?;
         Ok(request)
     }
 }
 
-fn prompt(fields: &mut Fields<'_>) -> Result<Prompt, ApiError> {
-    const EXPECTED: &str = "a string or an array of token ids";
-    let items = match fields.take("prompt")? {
-        None => return Err(ApiError::missing("prompt")),
-        Some(Value::String(text)) if text.is_empty() => return Err(empty()),
-        Some(Value::String(text)) => return Ok(Prompt::Text(text)),
-        Some(Value::Array(items)) => items,
-        Some(other) => return Err(wrong_type("prompt", EXPECTED, &other)),
-    };
-    match items.as_slice() {
-        [] => Err(empty()),
-        [Value::String(text)] if text.is_empty() => Err(empty()),
-        [Value::String(text)] => Ok(Prompt::Text(text.clone())),
-        [Value::String(_) | Value::Array(_), ..] => {
-            Err(ApiError::invalid("Invalid 'prompt': this model answers one prompt a request.")
-                .with_param("prompt")
-                .with_code("unsupported_value"))
+fn prompts(fields: &mut Fields<'_>) -> Result<Vec<Prompt>, ApiError> {
+    const EXPECTED: &str = "a string, an array of token ids, or an array of either";
+    let value = fields.take("prompt")?.ok_or_else(|| ApiError::missing("prompt"))?;
+    match &value {
+        Value::Array(items) if matches!(items.first(), Some(Value::String(_) | Value::Array(_))) => {
+            if items.len() > MOST_PROMPTS {
+                let message =
+                    format!("Invalid 'prompt': {} prompts; at most {MOST_PROMPTS} can be asked at once.", items.len());
+                return Err(ApiError::invalid(message).with_param("prompt").with_code("array_above_max_length"));
+            }
+            items.iter().map(prompt).collect()
         }
-        ids => ids
-            .iter()
-            .map(|id| {
-                let number = id.as_u64().and_then(|id| u32::try_from(id).ok());
-                number.ok_or_else(|| wrong_type("prompt", EXPECTED, id))
-            })
-            .collect::<Result<_, _>>()
-            .map(Prompt::Tokens),
+        Value::String(_) | Value::Array(_) => Ok(vec![prompt(&value)?]),
+        other => Err(wrong_type("prompt", EXPECTED, other)),
+    }
+}
+
+fn prompt(value: &Value) -> Result<Prompt, ApiError> {
+    const EXPECTED: &str = "a string or an array of token ids";
+    let token = |id: &Value| {
+        let number = id.as_u64().and_then(|id| u32::try_from(id).ok());
+        number.ok_or_else(|| wrong_type("prompt", EXPECTED, id))
+    };
+    match value {
+        Value::String(text) if !text.is_empty() => Ok(Prompt::Text(text.clone())),
+        Value::Array(ids) if !ids.is_empty() => ids.iter().map(token).collect::<Result<_, _>>().map(Prompt::Tokens),
+        Value::String(_) | Value::Array(_) => Err(empty()),
+        other => Err(wrong_type("prompt", EXPECTED, other)),
     }
 }
 
@@ -114,9 +140,21 @@ pub struct Completion {
 pub struct CompletionChoice {
     pub index: u32,
     pub text: String,
-    pub logprobs: Option<bool>,
+    pub logprobs: Option<CompletionLogprobs>,
     /// Null until the last piece of a stream.
     pub finish_reason: Option<FinishReason>,
+}
+
+/// How likely the tokens were: four lists of equal length.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CompletionLogprobs {
+    pub tokens: Vec<String>,
+    /// Natural logarithms; null for a prompt's first token, before which there was nothing to guess it from.
+    pub token_logprobs: Vec<Option<f32>>,
+    /// The likeliest tokens in its place, and the token itself.
+    pub top_logprobs: Vec<Option<BTreeMap<String, f32>>>,
+    /// Where each token's text begins, in characters from the beginning of the choice's text.
+    pub text_offset: Vec<u64>,
 }
 
 #[cfg(test)]
@@ -129,11 +167,30 @@ mod tests {
 
     #[test]
     fn a_prompt_is_text_or_token_ids() {
-        assert_eq!(parse("\"hi\"").unwrap().prompt, Prompt::Text("hi".into()));
-        assert_eq!(parse("[1,2]").unwrap().prompt, Prompt::Tokens(vec![1, 2]));
+        assert_eq!(parse("\"hi\"").unwrap().prompts, [Prompt::Text("hi".into())]);
+        assert_eq!(parse("[1,2]").unwrap().prompts, [Prompt::Tokens(vec![1, 2])]);
+        assert_eq!(parse("[\"a\",[3]]").unwrap().prompts, [Prompt::Text("a".into()), Prompt::Tokens(vec![3])]);
         assert_eq!(parse("\"hi\"").unwrap().sampling.max_tokens, Some(16));
-        for wrong in ["[[1,2]]", "[]", "\"\"", "[\"\"]", "{}", "7", "[-1]", "[\"a\",\"b\"]"] {
+        let many = format!("[{}]", vec!["\"a\""; 129].join(","));
+        for wrong in ["[[]]", "[]", "\"\"", "[\"\"]", "{}", "7", "[-1]", "[\"a\",3]", "[[\"a\"]]", &many] {
             assert_eq!(parse(wrong).unwrap_err().detail.param.as_deref(), Some("prompt"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn nothing_may_be_asked_for_but_the_prompt_itself() {
+        let parse =
+            |rest: &str| CompletionRequest::parse(format!(r#"{{"model":"m","prompt":["a","b"],{rest}}}"#).as_bytes());
+        let scored = parse(r#""echo":true,"logprobs":0,"max_tokens":0"#).unwrap();
+        assert_eq!((scored.echo, scored.logprobs, scored.sampling.max_tokens), (true, Some(0), Some(0)));
+        for (rest, param) in [
+            (r#""max_tokens":0"#, "max_tokens"),
+            (r#""logprobs":6"#, "logprobs"),
+            (r#""n":65"#, "n"),
+            (r#""n":2,"best_of":3"#, "best_of"),
+            (r#""suffix":"x""#, "suffix"),
+        ] {
+            assert_eq!(parse(rest).unwrap_err().detail.param.as_deref(), Some(param), "{rest}");
         }
     }
 }

@@ -24,12 +24,22 @@ pub struct SoFar {
     /// What the answer bears as `system_fingerprint`: only a node with the same one can say to the letter what follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+    /// Those of the answers that have begun, in order.
+    pub choices: Vec<ChoiceSoFar>,
+}
+
+/// The part of one of the answers that has been given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChoiceSoFar {
     /// The tokens that usage frames have named, in order.
     pub token_ids: Vec<u32>,
-    /// Bytes of text that the client has. Some of the last tokens' text may be missing, or some text there whose token
-    /// was not named yet: the node says what follows these bytes.
+    /// Bytes that the client has of its text, of the calls of tools and of the thoughts. Some of the last tokens' text may
+    /// be missing, or some text there whose token was not named yet: the node says what follows these bytes.
     pub text_bytes: u64,
-    /// The client has the first event of the stream.
+    /// Tokens of which the client knows how likely they were.
+    #[serde(default)]
+    pub logprobs: u64,
+    /// The client has its first event.
     pub opened: bool,
     /// The client has the event with the `finish_reason`, and what follows it is missing.
     pub finished: bool,

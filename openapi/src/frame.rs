@@ -23,7 +23,15 @@ pub struct UsageFrame {
     pub completion_tokens: u64,
     /// The ids of the tokens since the frame before this one, in order.
     pub token_ids: Vec<u32>,
+    /// Which of the answers they belong to.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub choice: u32,
     pub energy: Energy,
     /// Set on the last frame.
     pub finish_reason: Option<FinishReason>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_first(choice: &u32) -> bool {
+    *choice == 0
 }

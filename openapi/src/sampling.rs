@@ -7,6 +7,8 @@ use crate::fields::{Fields, wrong_type};
 
 /// At most this many stop strings, as OpenAI allows.
 const MAX_STOP_STRINGS: usize = 4;
+/// The most answers to one prompt, as OpenAI allows.
+pub const MOST_CHOICES: i64 = 128;
 
 /// How tokens are chosen. Values are as OpenAI defines them; `top_k` and `min_p` are the field's usual extension.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,8 +59,13 @@ impl Sampling {
     /// # Errors
     /// 400 naming the first field that is wrong.
     pub fn read(fields: &mut Fields<'_>) -> Result<Self, ApiError> {
+        Self::read_with(fields, 1)
+    }
+
+    /// The same where an answer may have no more than `fewest` tokens.
+    pub(crate) fn read_with(fields: &mut Fields<'_>, fewest: i64) -> Result<Self, ApiError> {
         let default = Self::default();
-        let max_tokens = max_tokens(fields)?;
+        let max_tokens = max_tokens(fields, fewest)?;
         Ok(Self {
             temperature: fields.number("temperature", 0.0..=2.0)?.unwrap_or(default.temperature),
             top_p: fields.number("top_p", 0.0..=1.0)?.unwrap_or(default.top_p),
@@ -80,10 +87,10 @@ impl Sampling {
 /// The most tokens that a request wants, under either of its names; the newer one counts.
 ///
 /// # Errors
-/// 400 when it is no positive integer.
-pub fn max_tokens(fields: &mut Fields<'_>) -> Result<Option<u32>, ApiError> {
-    let old = fields.integer("max_tokens", 1..=i64::from(i32::MAX))?;
-    let new = fields.integer("max_completion_tokens", 1..=i64::from(i32::MAX))?;
+/// 400 when it is no integer, or less than `fewest`.
+pub fn max_tokens(fields: &mut Fields<'_>, fewest: i64) -> Result<Option<u32>, ApiError> {
+    let old = fields.integer("max_tokens", fewest..=i64::from(i32::MAX))?;
+    let new = fields.integer("max_completion_tokens", fewest..=i64::from(i32::MAX))?;
     Ok(new.or(old).and_then(|most| u32::try_from(most).ok()))
 }
 

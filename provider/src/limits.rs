@@ -80,6 +80,11 @@ impl Limit {
         Self { tokens, _entry: None }
     }
 
+    /// The same limit, which lasts as long as this one does.
+    pub fn again(&self) -> Self {
+        Self { tokens: self.tokens.clone(), _entry: None }
+    }
+
     /// Tokens that the answer may have, as things are now.
     pub fn now(&self) -> usize {
         *self.tokens.borrow()

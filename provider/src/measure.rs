@@ -4,6 +4,7 @@
 //! accelerator it is the other way round. So the number of slots doubles for as long as the machine gains by it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use openapi::sampling::Sampling;
@@ -81,7 +82,7 @@ async fn trial(engine: &Engine, streams: u32) -> Result<Duration, EngineError> {
     let slots = &slots;
     let answers = (0..streams).map(|stream| async move {
         let Ok(place) = slots.enter() else { return Ok(()) };
-        let mut generation = engine.generate(task(engine, stream), place.slot().await).await?;
+        let mut generation = engine.generate(task(engine, stream), Arc::new(place.slot().await)).await?;
         while let Some(step) = generation.next().await {
             step?;
         }
@@ -99,8 +100,11 @@ fn task(engine: &Engine, stream: u32) -> Task {
         said: Said::default(),
         sampling: Sampling { temperature: 0.0, logit_bias, ..Sampling::default() },
         seed: 0,
+        logprobs: None,
+        guided: None,
         max_tokens: TOKENS,
         limit: Limit::none(),
+        spent: 0,
         presence: None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use openapi::continuation::{CONTINUE_PATH, SoFar};
+use openapi::continuation::{CONTINUE_PATH, ChoiceSoFar, SoFar};
 use openapi::frame::{USAGE_EVENT, UsageFrame};
 use openapi::node::Ticket;
 use openapi::sse::Event;
@@ -12,14 +12,24 @@ use uuid::Uuid;
 
 const CHAT: &str = "/v1/chat/completions";
 
-/// What a client got of an answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a client got of an answer, or of several.
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Heard {
+    /// All text, calls of tools included.
     text: String,
+    answers: Vec<Answer>,
     finish_reason: Option<String>,
     openings: usize,
     done: bool,
     ids: Vec<String>,
+}
+
+/// One of several.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Answer {
+    text: String,
+    logprobs: Vec<Value>,
+    finish_reason: Option<String>,
 }
 
 impl Heard {
@@ -31,11 +41,20 @@ impl Heard {
         let chunk: Value = serde_json::from_str(data).unwrap();
         assert!(chunk.get("error").is_none(), "{chunk}");
         self.ids.push(chunk["id"].as_str().unwrap().to_owned());
-        let choice = &chunk["choices"][0];
+        let Some(choice) = chunk["choices"].get(0) else { return };
+        let index = choice["index"].as_u64().unwrap() as usize;
+        self.answers.resize(self.answers.len().max(index + 1), Answer::default());
+        let answer = &mut self.answers[index];
         self.openings += usize::from(choice["delta"]["role"].is_string());
-        self.text.push_str(choice["delta"]["content"].as_str().unwrap_or_default());
+        let function = &choice["delta"]["tool_calls"][0]["function"];
+        for text in [&choice["delta"]["content"], &function["name"], &function["arguments"]] {
+            answer.text.push_str(text.as_str().unwrap_or_default());
+            self.text.push_str(text.as_str().unwrap_or_default());
+        }
+        answer.logprobs.extend(choice["logprobs"]["content"].as_array().into_iter().flatten().cloned());
         if let Some(reason) = choice["finish_reason"].as_str() {
-            assert_eq!(self.finish_reason.replace(reason.to_owned()), None, "an answer ends once");
+            assert_eq!(answer.finish_reason.replace(reason.to_owned()), None, "an answer ends once");
+            self.finish_reason = Some(reason.to_owned());
         }
     }
 }
@@ -54,15 +73,40 @@ fn cut(events: &[Event], after: usize) -> (Heard, SoFar) {
     for event in &events[..after] {
         let Some(data) = event.data() else { continue };
         if event.name() == Some(USAGE_EVENT) {
-            so_far.token_ids.extend(serde_json::from_str::<UsageFrame>(data).unwrap().token_ids);
+            let frame: UsageFrame = serde_json::from_str(data).unwrap();
+            choice(&mut so_far, frame.choice as usize).token_ids.extend(frame.token_ids);
         } else {
             heard.hear(data);
-            so_far.opened = true;
         }
     }
-    so_far.text_bytes = heard.text.len() as u64;
-    so_far.finished = heard.finish_reason.is_some();
+    for (index, answer) in heard.answers.iter().enumerate() {
+        let choice = choice(&mut so_far, index);
+        choice.opened = true;
+        choice.text_bytes = answer.text.len() as u64;
+        choice.logprobs = answer.logprobs.len() as u64;
+        choice.finished = answer.finish_reason.is_some();
+    }
     (heard, so_far)
+}
+
+fn choice(so_far: &mut SoFar, index: usize) -> &mut ChoiceSoFar {
+    so_far.choices.resize(so_far.choices.len().max(index + 1), ChoiceSoFar::default());
+    &mut so_far.choices[index]
+}
+
+fn tokens(so_far: &SoFar) -> Vec<Vec<u32>> {
+    so_far.choices.iter().map(|choice| choice.token_ids.clone()).collect()
+}
+
+fn weather() -> Value {
+    let city = json!({"type": "string", "enum": ["Paris", "Rome"]});
+    let parameters = json!({"type": "object", "properties": {"city": city}, "required": ["city"]});
+    json!({"type": "function", "function": {"name": "weather", "parameters": parameters}})
+}
+
+fn two() -> Value {
+    let word = json!({"type": "string", "minLength": 8, "maxLength": 12});
+    json!({"type": "object", "properties": {"one": word, "other": word}, "required": ["one", "other"]})
 }
 
 #[tokio::test]
@@ -77,6 +121,10 @@ async fn a_node_goes_on_wherever_another_one_stopped() {
         // Held back and let go again, and found in the end.
         json!({"temperature": 0, "max_tokens": 60, "stop": ["the s", ", and the wind"]}),
         json!({"temperature": 0.8, "seed": 3, "messages": [{"role": "user", "content": "Say: 🙂 naïve 🙂"}], "max_tokens": 20}),
+        json!({"temperature": 1, "seed": 4, "n": 3, "max_tokens": 12}),
+        json!({"temperature": 1, "seed": 4, "max_tokens": 16, "logprobs": true, "top_logprobs": 2}),
+        json!({"temperature": 1, "seed": 7, "max_tokens": 90, "tool_choice": "required", "tools": [weather()]}),
+        json!({"temperature": 1, "seed": 8, "max_tokens": 60, "response_format": {"type": "json_schema", "json_schema": {"name": "two", "schema": two()}}}),
     ] {
         let body = conversation(more.clone());
         let streamed = conversation(json!({"stream": true, "stream_options": {"include_usage": true}}));
@@ -97,27 +145,23 @@ async fn a_node_goes_on_wherever_another_one_stopped() {
             let ticket = Ticket { attempt, ..ticket.clone() };
             let rest = tunnel.post(CONTINUE_PATH, &ticket, &continuation).await;
             assert_eq!(rest.status, 200);
-            let (mut named, mut counted) = (so_far.token_ids.clone(), 0);
+            let (mut named, mut counted) = (so_far, 0);
             for event in rest.events().await {
                 match event.data() {
                     Some(data) if event.name() == Some(USAGE_EVENT) => {
                         let frame: UsageFrame = serde_json::from_str(data).unwrap();
-                        named.extend(frame.token_ids);
+                        choice(&mut named, frame.choice as usize).token_ids.extend(frame.token_ids);
                         counted = frame.completion_tokens;
                     }
                     Some(data) => heard.hear(data),
                     None => {}
                 }
             }
-            assert_eq!(heard.text, whole.text, "{more}, cut after {after} of {} events", events.len());
-            assert_eq!((&heard.finish_reason, heard.done), (&whole.finish_reason, true), "{more}, cut after {after}");
-            assert_eq!(heard.openings, 1, "{more}, cut after {after}");
-            let all = cut(&events, events.len()).1.token_ids;
-            assert_eq!(
-                (&named, counted),
-                (&all, all.len() as u64),
-                "every token is named once: {more}, cut after {after}"
-            );
+            assert_eq!(heard.answers, whole.answers, "{more}, cut after {after} of {} events", events.len());
+            assert_eq!((heard.openings, heard.done), (whole.openings, true), "{more}, cut after {after}");
+            let all = tokens(&cut(&events, events.len()).1);
+            assert_eq!(tokens(&named), all, "every token is named once: {more}, cut after {after}");
+            assert_eq!(counted, all.iter().flatten().count() as u64, "{more}, cut after {after}");
         }
     }
 }
@@ -128,8 +172,7 @@ async fn what_no_answer_can_have_is_not_gone_on_with() {
     let _node = Node::enrol(&gateway.url, "any", &[]).await;
     let tunnel = gateway.tunnel().await;
     let ticket = tunnel.ticket(Uuid::now_v7(), 1000);
-    let so_far =
-        |token_ids: Value| json!({"token_ids": token_ids, "text_bytes": 0, "opened": false, "finished": false});
+    let so_far = |token_ids: Value| json!({"choices": [{"token_ids": token_ids, "text_bytes": 0, "opened": false, "finished": false}]});
     for (continuation, status, word) in [
         (
             json!({"path": "/v1/embeddings", "request": conversation(json!({})), "so_far": so_far(json!([]))}),

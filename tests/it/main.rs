@@ -23,5 +23,7 @@ mod paid;
 mod processor;
 mod refusals;
 mod sdk;
+mod seeds;
 mod sessions;
 mod spec;
+mod surface;

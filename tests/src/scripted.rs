@@ -185,6 +185,7 @@ fn piece_with(energy: Energy, at: usize, model: &str) -> String {
         prompt_tokens: 5,
         completion_tokens: at as u64 + 1,
         token_ids: vec![at as u32],
+        choice: 0,
         energy,
         finish_reason: None,
     };

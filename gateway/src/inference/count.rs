@@ -1,11 +1,13 @@
 //! What the gateway counts for itself, since a node earns by what it claims.
 
 use openapi::frame::UsageFrame;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+
+use super::heard::{Heard, read};
 
 /// A token is at least a byte of text; but text may be held back for a moment, and some tokens have none.
 const TOKENS_WITHOUT_TEXT: u64 = 32;
+/// Bytes that models write around the name and the arguments of a call.
+const AROUND_A_CALL: u64 = 64;
 
 /// What went by of one answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,10 +16,8 @@ pub(super) struct Count {
     named: u64,
     /// It names none, so that only claim and text count.
     unnamed: bool,
-    /// Bytes of text in the pieces.
-    text_bytes: u64,
-    /// Bytes of what else is made of tokens: calls of tools, thoughts, refusals.
-    other_bytes: u64,
+    /// Bytes in the pieces of what is made of tokens: text, calls of tools, thoughts, refusals.
+    bytes: u64,
     /// The node's own word, which is higher if it lies.
     claimed_prompt: u64,
     claimed: u64,
@@ -31,22 +31,18 @@ impl Count {
         (self.claimed_prompt, self.claimed) = (frame.prompt_tokens, frame.completion_tokens);
     }
 
-    /// Counts what an event holds. True when it says why the answer ends.
-    pub(super) fn piece(&mut self, data: &str) -> bool {
-        let piece = read(data);
-        self.text_bytes += piece.text_bytes;
-        self.other_bytes += piece.other_bytes;
-        piece.finishes
-    }
-
-    /// Bytes of text in the events so far.
-    pub(super) fn text_bytes(&self) -> u64 {
-        self.text_bytes
+    /// Counts what an event holds, and gives what it holds of each of the answers.
+    pub(super) fn piece(&mut self, data: &str) -> Vec<Heard> {
+        let heard = read(data);
+        for choice in &heard {
+            self.bytes += choice.bytes + choice.calls * AROUND_A_CALL;
+        }
+        heard
     }
 
     /// Tokens of the answer that are paid for: the smallest of what was claimed, named and seen.
     pub(super) fn completion(&self) -> u64 {
-        self.claimed_and_named().min(self.text_bytes + self.other_bytes + TOKENS_WITHOUT_TEXT)
+        self.claimed_and_named().min(self.bytes + TOKENS_WITHOUT_TEXT)
     }
 
     fn claimed_and_named(&self) -> u64 {
@@ -71,71 +67,6 @@ impl Count {
     }
 }
 
-/// What a chunk or a whole answer holds.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Read {
-    text_bytes: u64,
-    other_bytes: u64,
-    finishes: bool,
-}
-
-/// Reads a chunk or a whole answer, of either endpoint.
-fn read(data: &str) -> Read {
-    #[derive(Deserialize)]
-    struct Piece {
-        #[serde(default)]
-        choices: Vec<Choice>,
-    }
-    #[derive(Deserialize)]
-    struct Choice {
-        delta: Option<Content>,
-        message: Option<Content>,
-        text: Option<String>,
-        finish_reason: Option<IgnoredAny>,
-    }
-    #[derive(Deserialize)]
-    struct Content {
-        content: Option<String>,
-        refusal: Option<String>,
-        /// Not OpenAI's: vLLM's, llama.cpp's and DeepSeek's name for the thoughts before an answer, and vLLM's newer one.
-        reasoning_content: Option<String>,
-        reasoning: Option<String>,
-        #[serde(default)]
-        tool_calls: Option<Vec<ToolCall>>,
-    }
-    #[derive(Deserialize)]
-    struct ToolCall {
-        function: Option<Function>,
-    }
-    #[derive(Deserialize)]
-    struct Function {
-        name: Option<String>,
-        arguments: Option<String>,
-    }
-    impl Content {
-        /// Beside the text.
-        fn other_bytes(&self) -> u64 {
-            let functions = self.tool_calls.iter().flatten().filter_map(|call| call.function.as_ref());
-            let calls = functions.flat_map(|function| [&function.name, &function.arguments]);
-            // Servers that give both names of the thoughts give the same thoughts.
-            let thoughts = self.reasoning_content.as_ref().or(self.reasoning.as_ref());
-            let texts = self.refusal.iter().chain(thoughts).chain(calls.flatten());
-            texts.map(|text| text.len() as u64).sum()
-        }
-    }
-    let piece: Piece = serde_json::from_str(data).unwrap_or(Piece { choices: Vec::new() });
-    piece.choices.into_iter().fold(Read::default(), |read, choice| {
-        let message = choice.delta.or(choice.message);
-        let other_bytes = message.as_ref().map_or(0, Content::other_bytes);
-        let text = message.and_then(|message| message.content).or(choice.text);
-        Read {
-            text_bytes: read.text_bytes + text.map_or(0, |text| text.len() as u64),
-            other_bytes: read.other_bytes + other_bytes,
-            finishes: read.finishes || choice.finish_reason.is_some(),
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use openapi::energy::{Boundary, Energy, Tier};
@@ -149,6 +80,7 @@ mod tests {
             prompt_tokens: prompt,
             completion_tokens: completion,
             token_ids: vec![1; ids],
+            choice: 0,
             energy,
             finish_reason: None,
         }
@@ -161,28 +93,6 @@ mod tests {
             count.piece(piece);
         }
         count
-    }
-
-    #[test]
-    fn text_and_endings_are_found_in_every_shape() {
-        for (data, text_bytes) in [
-            (r#"{"choices":[{"delta":{"content":"héllo"}}]}"#, 6),
-            (r#"{"choices":[{"message":{"role":"assistant","content":"ab"}}]}"#, 2),
-            (r#"{"choices":[{"text":"abc","finish_reason":null}]}"#, 3),
-            (r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#, 0),
-            (r#"{"choices":[{"delta":{"content":null,"refusal":"no","reasoning_content":"why"}}]}"#, 5),
-            (r#"{"choices":[{"delta":{"reasoning":"why","reasoning_content":"why"}}]}"#, 3),
-            (r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"name":"f","arguments":"{}"}},{}]}}]}"#, 3),
-            (r#"{"choices":[{"delta":{"tool_calls":null,"content":"a"}}]}"#, 1),
-            (r#"{"choices":[{"delta":{}}]}"#, 0),
-            (r#"{"choices":[],"usage":{}}"#, 0),
-            ("[DONE]", 0),
-        ] {
-            let read = read(data);
-            assert_eq!((read.text_bytes + read.other_bytes, read.finishes), (text_bytes, false), "{data}");
-        }
-        let last = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
-        assert_eq!(read(last), Read { finishes: true, ..Read::default() });
     }
 
     #[test]

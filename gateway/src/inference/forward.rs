@@ -68,7 +68,7 @@ async fn first_of(meter: &mut Meter, mut events: Box<Events>, model: &ServedMode
     let first = events.next_of_answer(meter).await.map_err(|broken| broken.fault(meter.said().model().is_some()))?;
     let first = first.ok_or_else(|| Fault::Node(NO_ANSWER.to_owned()))?;
     // All that is missing may be the end mark.
-    if !meter.said().is_finished() {
+    if first.data() != Some("[DONE]") {
         check_model(&first, &model.name).map_err(|reason| {
             meter.answered_as_another();
             Fault::Node(reason)

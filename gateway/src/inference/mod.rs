@@ -12,6 +12,8 @@ pub mod estimate;
 
 mod forward;
 
+mod heard;
+
 pub mod hedging;
 
 mod market;

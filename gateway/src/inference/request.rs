@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use openapi::completion::DEFAULT_MAX_TOKENS;
 use openapi::error::ApiError;
 use openapi::fields::{Fields, wrong_type, wrong_value};
-use openapi::sampling;
+use openapi::sampling::{self, MOST_CHOICES};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -47,6 +47,14 @@ impl Endpoint {
         }
     }
 
+    /// Nothing but the prompt can be asked for where it can stand before the answer.
+    const fn fewest_tokens(self) -> i64 {
+        match self {
+            Self::ChatCompletions => 1,
+            Self::Completions => 0,
+        }
+    }
+
     const fn default_max_tokens(self) -> Option<u32> {
         match self {
             Self::ChatCompletions => None,
@@ -62,7 +70,10 @@ pub(super) struct Request {
     /// The model, and those that may answer in its place, in this order.
     pub(super) models: Vec<String>,
     pub(super) stream: bool,
-    /// The most tokens that it wants; none: as many as the model will give.
+    /// Prompts, and answers to all of them.
+    pub(super) prompts: u64,
+    pub(super) answers: u64,
+    /// The most tokens that it wants in each answer; none: as many as the model will give.
     pub(super) max_tokens: Option<u32>,
     /// What it asks of the nodes that may answer it.
     pub(super) preference: Preference,
@@ -88,11 +99,24 @@ impl Request {
             }
             _ => Vec::new(),
         };
-        let max_tokens = sampling::max_tokens(&mut fields)?.or(endpoint.default_max_tokens());
-        if !fields.left_over().any(|field| field == endpoint.prompt_field()) {
+        let max_tokens = sampling::max_tokens(&mut fields, endpoint.fewest_tokens())?.or(endpoint.default_max_tokens());
+        let n = fields.integer("n", 1..=MOST_CHOICES)?.unwrap_or(1) as u64;
+        let prompts = if endpoint == Endpoint::Completions { prompts(&mut fields)? } else { 1 };
+        if endpoint == Endpoint::ChatCompletions && !fields.left_over().any(|field| field == endpoint.prompt_field()) {
             return Err(ApiError::missing(endpoint.prompt_field()));
         }
-        Ok(Self { endpoint, models, stream, max_tokens, preference, parameters, priority, body })
+        Ok(Self {
+            endpoint,
+            models,
+            stream,
+            prompts,
+            answers: prompts * n,
+            max_tokens,
+            preference,
+            parameters,
+            priority,
+            body,
+        })
     }
 
     /// The model that was asked for.
@@ -111,6 +135,17 @@ impl Request {
         let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(&self.body)?;
         fields.insert("model".to_owned(), serde_json::value::to_raw_value(model)?);
         Ok(serde_json::to_vec(&fields)?.into())
+    }
+}
+
+/// How many prompts there are; whatever else is wrong with them is the node's to say.
+fn prompts(fields: &mut Fields<'_>) -> Result<u64, ApiError> {
+    match fields.take("prompt")? {
+        None => Err(ApiError::missing("prompt")),
+        Some(Value::Array(items)) if matches!(items.first(), Some(Value::String(_) | Value::Array(_))) => {
+            Ok(items.len() as u64)
+        }
+        Some(_) => Ok(1),
     }
 }
 

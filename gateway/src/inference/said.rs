@@ -2,30 +2,32 @@
 
 use std::sync::Arc;
 
-use openapi::continuation::SoFar;
+use openapi::continuation::{ChoiceSoFar, SoFar};
 use openapi::frame::UsageFrame;
 use openapi::price::BilledTokens;
 
 use super::count::Count;
 use crate::nodes::ServedModel;
 
-/// An answer so far.
+/// All that was said so far.
 #[derive(Debug, Default)]
 pub(super) struct Said {
-    token_ids: Vec<u32>,
+    /// Of each of the answers.
+    choices: Vec<ChoiceSoFar>,
     /// The model that said it, as the node serves it that was the first to say something.
     model: Option<Arc<ServedModel>>,
     count: Count,
-    opened: bool,
-    finished: bool,
     delivered: BilledTokens,
 }
+
+/// Answers that a request can ask for at most.
+const MOST_CHOICES: u32 = 128;
 
 impl Said {
     /// A node says what it has used.
     pub(super) fn frame(&mut self, frame: &UsageFrame, model: &Arc<ServedModel>) {
         self.count.frame(frame, model.names_tokens);
-        self.token_ids.extend_from_slice(&frame.token_ids);
+        self.choice(frame.choice).token_ids.extend_from_slice(&frame.token_ids);
         self.model.get_or_insert_with(|| Arc::clone(model));
     }
 
@@ -36,13 +38,27 @@ impl Said {
 
     /// The client gets this event now. `most_prompt` and `most` bound what is paid for.
     pub(super) fn piece(&mut self, data: &str, most_prompt: u64, most: u64) {
-        self.finished |= self.count.piece(data);
-        self.opened = true;
+        for heard in self.count.piece(data) {
+            let choice = self.choice(heard.choice);
+            choice.text_bytes += heard.bytes;
+            choice.logprobs += heard.logprobs;
+            choice.opened = true;
+            choice.finished |= heard.finishes;
+        }
         self.delivered = BilledTokens {
             prompt: self.count.prompt(most_prompt),
             cached: 0,
             completion: self.count.completion().min(most),
         };
+    }
+
+    /// What there is of one of the answers. Of a node that counts higher than anybody may ask, all is in the last.
+    fn choice(&mut self, index: u32) -> &mut ChoiceSoFar {
+        let index = index.min(MOST_CHOICES) as usize;
+        if index >= self.choices.len() {
+            self.choices.resize(index + 1, ChoiceSoFar::default());
+        }
+        &mut self.choices[index]
     }
 
     /// What the client has.
@@ -57,38 +73,30 @@ impl Said {
 
     /// Tokens that were named.
     pub(super) fn tokens(&self) -> u64 {
-        self.token_ids.len() as u64
+        self.choices.iter().map(|choice| choice.token_ids.len() as u64).sum()
     }
 
     /// For the node that goes on.
     pub(super) fn so_far(&self) -> SoFar {
         SoFar {
             fingerprint: self.model.as_ref().and_then(|model| model.fingerprint.clone()),
-            token_ids: self.token_ids.clone(),
-            text_bytes: self.count.text_bytes(),
-            opened: self.opened,
-            finished: self.finished,
+            choices: self.choices.clone(),
         }
     }
 
     /// True when no other node can go on from here: the client has text whose tokens nobody has named.
     pub(super) fn is_stuck(&self) -> bool {
-        self.count.text_bytes() > 0 && self.token_ids.is_empty()
+        self.choices.iter().any(|choice| choice.text_bytes > 0 && choice.token_ids.is_empty())
     }
 
     /// True when nothing is known of it.
     pub(super) fn is_nothing(&self) -> bool {
-        self.token_ids.is_empty() && self.is_unseen()
-    }
-
-    /// True when the client has the event that says why the answer ends.
-    pub(super) fn is_finished(&self) -> bool {
-        self.finished
+        self.is_unseen() && self.choices.iter().all(|choice| choice.token_ids.is_empty())
     }
 
     /// True while the client has nothing of it, and it can as well begin anew.
     pub(super) fn is_unseen(&self) -> bool {
-        !self.opened
+        !self.choices.iter().any(|choice| choice.opened)
     }
 }
 
@@ -101,7 +109,14 @@ mod tests {
 
     fn frame(completion_tokens: u64, token_ids: &[u32]) -> UsageFrame {
         let energy = Energy::exact(Microjoules::ZERO, (Tier::E, Boundary::Device), "test/1");
-        UsageFrame { prompt_tokens: 9, completion_tokens, token_ids: token_ids.to_vec(), energy, finish_reason: None }
+        UsageFrame {
+            prompt_tokens: 9,
+            completion_tokens,
+            token_ids: token_ids.to_vec(),
+            choice: 0,
+            energy,
+            finish_reason: None,
+        }
     }
 
     fn model() -> Arc<ServedModel> {
@@ -127,16 +142,31 @@ mod tests {
         assert!(said.is_unseen() && said.model().is_some(), "named, and not yet handed over");
         said.piece(r#"{"choices":[{"delta":{"content":"ab"}}]}"#, 100, 100);
         said.frame(&frame(2, &[6]), &model());
-        let so_far = SoFar { token_ids: vec![5, 6], text_bytes: 2, opened: true, finished: false, ..SoFar::default() };
-        assert_eq!(said.so_far(), so_far, "the text of the last one is the next node's to say");
+        let so_far = ChoiceSoFar { token_ids: vec![5, 6], text_bytes: 2, opened: true, ..ChoiceSoFar::default() };
+        assert_eq!(said.so_far().choices, [so_far], "the text of the last one is the next node's to say");
         // The next node counts all tokens, and names its own.
         said.frame(&frame(3, &[7]), &model());
         said.piece(r#"{"choices":[{"delta":{"content":"cd"}}]}"#, 100, 100);
         said.piece(r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#, 100, 100);
-        let so_far =
-            SoFar { token_ids: vec![5, 6, 7], text_bytes: 4, opened: true, finished: true, ..SoFar::default() };
-        assert_eq!(said.so_far(), so_far);
+        let so_far = ChoiceSoFar { token_ids: vec![5, 6, 7], text_bytes: 4, logprobs: 0, opened: true, finished: true };
+        assert_eq!(said.so_far().choices, [so_far]);
         assert_eq!((said.delivered().prompt, said.delivered().completion), (9, 3));
+    }
+
+    #[test]
+    fn each_of_several_answers_has_its_own_tokens_and_text() {
+        let mut said = Said::default();
+        said.frame(&frame(1, &[5]), &model());
+        said.piece(r#"{"choices":[{"index":0,"delta":{"content":"ab"},"finish_reason":"stop"}]}"#, 100, 100);
+        said.frame(&UsageFrame { choice: 1, ..frame(2, &[6]) }, &model());
+        let chunk = r#"{"choices":[{"index":1,"delta":{"content":"c"},"logprobs":{"content":[{}]}}]}"#;
+        said.piece(chunk, 100, 100);
+        let choices = said.so_far().choices;
+        assert_eq!((&choices[0].token_ids[..], choices[0].finished), (&[5][..], true));
+        assert_eq!((&choices[1].token_ids[..], choices[1].text_bytes, choices[1].logprobs), (&[6][..], 1, 1));
+        assert_eq!((said.tokens(), said.delivered().completion), (2, 2));
+        said.frame(&UsageFrame { choice: u32::MAX, ..frame(3, &[7]) }, &model());
+        assert!(said.so_far().choices.len() <= 129, "a node can't make the gateway count to the moon");
     }
 
     #[test]

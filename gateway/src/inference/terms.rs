@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 use super::request::Request;
 use crate::admission::Amounts;
 
-/// A model's chat template may add this many tokens, such as a system prompt of its own, to what the client wrote.
-const TEMPLATE_TOKENS: u64 = 256;
+/// A model's chat template may add this many tokens, such as a system prompt or words about tools, to what the client wrote.
+const TEMPLATE_TOKENS: u64 = 512;
 /// Tokens that are held for an answer whose length the client left open; a longer one is topped up as it grows.
 const OPEN_ENDED: u64 = 1024;
 /// With little credit an open-ended answer begins with fewer.
@@ -19,7 +19,7 @@ const SMALLEST: u64 = 16;
 pub(super) struct Terms {
     /// A byte of text is at most one token, so the body's length bounds the prompt without a tokeniser.
     pub(super) prompt: u64,
-    /// The most that the answer can have: the client's own limit, and the model's context.
+    /// The most that all answers can have: the client's own limit, and the model's context.
     pub(super) most: u64,
     /// What is held for at first.
     pub(super) held: u64,
@@ -30,10 +30,11 @@ pub(super) struct Terms {
 
 impl Terms {
     pub(super) fn of(request: &Request, context: u64, at: OffsetDateTime) -> Self {
-        let most = request.max_tokens.map_or(context, |most| u64::from(most).min(context));
+        let each = request.max_tokens.map_or(context, |most| u64::from(most).min(context));
+        let most = each.saturating_mul(request.answers);
         let open_ended = request.max_tokens.is_none();
         Self {
-            prompt: (request.body.len() as u64 + TEMPLATE_TOKENS).min(context),
+            prompt: (request.body.len() as u64 + TEMPLATE_TOKENS).min(context.saturating_mul(request.prompts)),
             most,
             held: if open_ended { most.min(OPEN_ENDED) } else { most },
             at,

@@ -7,13 +7,12 @@ use super::json::{MOST_FIELDS, Object, json};
 use crate::completion::DEFAULT_MAX_TOKENS;
 use crate::error::ApiError;
 use crate::fields::Fields;
+use crate::sampling::MOST_CHOICES;
 
 /// What only the gateway reads.
 const ROUTING: [&str; 2] = ["provider", "models"];
 /// Both names of the same limit. The client's choice is kept, since servers know one, the other, or both.
 const LENGTHS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
-/// OpenAI's limit of `n`.
-const MOST_CHOICES: i64 = 128;
 
 /// Makes the upstream's body of a client's: always streamed and with usage, so that what was used is known and a client
 /// that leaves is noticed; `model` by the upstream's own name for it; no more than `max_tokens` in all choices together;

@@ -256,6 +256,7 @@ fn frame(tokens: Tokens, energy: Energy, finish_reason: Option<FinishReason>) ->
         prompt_tokens: tokens.prompt,
         completion_tokens: tokens.completion,
         token_ids: Vec::new(),
+        choice: 0,
         energy,
         finish_reason,
     };

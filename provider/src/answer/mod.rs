@@ -3,7 +3,13 @@
 
 mod asked;
 
+mod choice;
+
 mod line;
+
+mod logprobs;
+
+mod parts;
 
 mod passed;
 
@@ -23,7 +29,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
-use openapi::continuation::{Continuation, SoFar};
+use openapi::continuation::{ChoiceSoFar, Continuation, SoFar};
 use openapi::error::ApiError;
 use openapi::node::{PromptCount, Ticket};
 use openapi::upstream::Endpoint;
@@ -32,7 +38,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::body::JsonBody;
-use crate::engine::{Engine, Said, Task};
+use crate::engine::Engine;
 use crate::error::Failure;
 use crate::limits::{Limit, Repeated};
 use crate::node::{Backend, Node};
@@ -44,7 +50,7 @@ use line::{Line, Output};
 use passed::Passed;
 use relay::Relay;
 use shape::Shape;
-use write::Writer;
+use write::{Sequence, Work, Writer};
 
 /// Bytes that may lie between the writer and a slow client; beyond, the writer waits and the engine does not.
 const PIECES_AHEAD: usize = 32;
@@ -98,7 +104,8 @@ pub(crate) async fn count(
     let Backend::Engine(engine) = &door.node.backend else { return Err(does_not_count().into()) };
     let asked = Asked::read(engine, asked::endpoint_of(&body)?, &body)?;
     let most_tokens = asked.most_tokens(&door.node, ticket.as_ref())?;
-    Ok(json(&PromptCount { prompt_tokens: asked.prompt.len() as u64, max_completion_tokens: most_tokens as u64 }))
+    let most_tokens = most_tokens.into_iter().map(|most| (most * asked.n) as u64).sum();
+    Ok(json(&PromptCount { prompt_tokens: asked.prompt_tokens() as u64, max_completion_tokens: most_tokens }))
 }
 
 async fn answer(door: &Doorway, headers: &HeaderMap, endpoint: Endpoint, body: &[u8]) -> Result<Response, Failure> {
@@ -123,20 +130,37 @@ async fn compute(
     asked: Asked,
     so_far: SoFar,
 ) -> Result<Response, Failure> {
-    let max_tokens = asked.most_tokens(node, ticket)?;
-    asked::check_so_far(engine, &so_far, max_tokens)?;
+    let seed = asked.sampling.seed.or(ticket.map(|ticket| ticket.seed)).unwrap_or_else(random_seed);
+    let same_build = so_far.fingerprint.as_deref() == Some(&node.fingerprint);
+    let sequences = sequences(&asked, &asked.most_tokens(node, ticket)?, (engine, so_far), seed)?;
+    let guided = asked.guided(engine).await?;
     let (place, limit) = enter(node, ticket)?;
     let shape = Shape::new(node, asked.endpoint, ticket, asked.include_usage);
     let output = output(ticket, asked.stream);
     let (to, pieces) = mpsc::channel(PIECES_AHEAD);
-    let line = Line::new(to, output, true);
-    let writer = Writer::new(Arc::clone(engine), shape, line, asked.prompt.len(), &so_far);
-    let seed = asked.sampling.seed.or(ticket.map(|ticket| ticket.seed)).unwrap_or_else(random_seed);
-    let same_build = so_far.fingerprint.as_deref() == Some(&node.fingerprint);
-    let said = Said { tokens: so_far.token_ids, text_bytes: so_far.text_bytes, same_build };
-    let task = Task { prompt: asked.prompt, said, sampling: asked.sampling, seed, max_tokens, limit, presence: None };
-    let writing = node.answers.spawn(writer.run(Arc::clone(node), task, place));
+    let writer = Writer::new(Arc::clone(engine), shape, Line::new(to, output, true));
+    let work = Work { asked, guided, sequences, same_build, limit };
+    let writing = node.answers.spawn(writer.run(Arc::clone(node), work, place));
     Ok(if output == Output::Whole { whole(writing, pieces).await } else { stream(None, pieces) })
+}
+
+/// All answers that are asked for, in order, with what there is of each. Each has another seed, which follows from the first.
+fn sequences(
+    asked: &Asked,
+    most_tokens: &[usize],
+    (engine, so_far): (&Engine, SoFar),
+    seed: i64,
+) -> Result<Vec<Sequence>, ApiError> {
+    let most_tokens: Vec<usize> = most_tokens.iter().flat_map(|most| std::iter::repeat_n(*most, asked.n)).collect();
+    asked::check_so_far(engine, &so_far, &most_tokens)?;
+    let so_far = so_far.choices.into_iter().chain(std::iter::repeat_with(ChoiceSoFar::default));
+    let sequences = most_tokens.into_iter().zip(so_far).enumerate().map(|(index, (max_tokens, so_far))| Sequence {
+        prompt: index / asked.n,
+        seed: seed.wrapping_add(index as i64),
+        max_tokens,
+        so_far,
+    });
+    Ok(sequences.collect())
 }
 
 /// Has the operator's own server compute an answer.

@@ -1,7 +1,10 @@
 //! An answer in the shape of its endpoint: whole, or in pieces.
 
-use openapi::chat::{ChatChoice, ChatChunk, ChatCompletion, ChatMessage, ChunkChoice, Delta, FinishReason, Role};
-use openapi::completion::{Completion, CompletionChoice};
+use openapi::chat::{
+    CalledFunction, CalledFunctionDelta, ChatChoice, ChatChunk, ChatCompletion, ChatMessage, ChunkChoice, Delta,
+    FinishReason, Role, ToolCall, ToolCallDelta,
+};
+use openapi::completion::{Completion, CompletionChoice, CompletionLogprobs};
 use openapi::energy::EnergyTerms;
 use openapi::node::Ticket;
 use openapi::price::Price;
@@ -10,6 +13,9 @@ use openapi::upstream::{Endpoint, Facts};
 use openapi::usage::Usage;
 use serde::Serialize;
 
+use super::choice::Whole;
+use super::logprobs::{self, Rated};
+use super::parts::Part;
 use crate::node::{Node, unix_seconds};
 
 /// The endpoint at a path.
@@ -96,29 +102,62 @@ impl Shape {
         }
     }
 
-    /// The first event of a chat stream says who speaks.
-    pub(super) fn opening(&self) -> String {
+    /// The first event of an answer in a chat says who speaks.
+    pub(super) fn opening(&self, index: u32) -> String {
+        let delta = Delta { role: Some(Role::Assistant), content: Some(String::new()), ..Delta::default() };
         match self.endpoint {
-            Endpoint::Chat => {
-                self.chat_chunk(Delta { role: Some(Role::Assistant), content: Some(String::new()) }, None)
-            }
+            Endpoint::Chat => self.chat_event(ChunkChoice { index, delta, logprobs: None, finish_reason: None }),
             Endpoint::Completion => String::new(),
         }
     }
 
-    pub(super) fn text(&self, text: &str) -> String {
-        match self.endpoint {
-            Endpoint::Chat => self.chat_chunk(Delta { role: None, content: Some(text.to_owned()) }, None),
-            Endpoint::Completion => self.completion_piece(text, None),
+    /// A part of an answer, with how likely the tokens were since the one before it. `offset` counts characters in these.
+    pub(super) fn part(&self, index: u32, part: &Part, rated: &[Rated], offset: &mut u64) -> String {
+        match (self.endpoint, part) {
+            (Endpoint::Chat, part) => {
+                let logprobs = (!rated.is_empty()).then(|| logprobs::of_chat(rated));
+                self.chat_event(ChunkChoice { index, delta: self.delta(index, part), logprobs, finish_reason: None })
+            }
+            (Endpoint::Completion, Part::Text(text)) => self.completion_event(index, text, rated, (offset, None)),
+            (Endpoint::Completion, _) => String::new(),
         }
     }
 
-    /// The event that says why the text of a stream ends.
-    pub(super) fn finish(&self, reason: FinishReason) -> String {
+    /// The event that says why an answer ends.
+    pub(super) fn finish(&self, index: u32, reason: FinishReason, rated: &[Rated], offset: &mut u64) -> String {
         match self.endpoint {
-            Endpoint::Chat => self.chat_chunk(Delta::default(), Some(reason)),
-            Endpoint::Completion => self.completion_piece("", Some(reason)),
+            Endpoint::Chat => {
+                let logprobs = (!rated.is_empty()).then(|| logprobs::of_chat(rated));
+                self.chat_event(ChunkChoice { index, delta: Delta::default(), logprobs, finish_reason: Some(reason) })
+            }
+            Endpoint::Completion => self.completion_event(index, "", rated, (offset, Some(reason))),
         }
+    }
+
+    fn delta(&self, choice: u32, part: &Part) -> Delta {
+        let call = |delta| Delta { tool_calls: Some(vec![delta]), ..Delta::default() };
+        match part {
+            Part::Text(text) => Delta { content: Some(text.clone()), ..Delta::default() },
+            Part::Thought(text) => Delta { reasoning_content: Some(text.clone()), ..Delta::default() },
+            Part::Call { index, name } => call(ToolCallDelta {
+                index: *index,
+                id: Some(self.call_id(choice, *index)),
+                kind: Some("function".to_owned()),
+                function: CalledFunctionDelta { name: Some(name.clone()), arguments: String::new() },
+            }),
+            Part::Arguments { index, text } => call(ToolCallDelta {
+                index: *index,
+                id: None,
+                kind: None,
+                function: CalledFunctionDelta { name: None, arguments: text.clone() },
+            }),
+        }
+    }
+
+    /// The same whichever node goes on with the answer.
+    fn call_id(&self, choice: u32, call: u32) -> String {
+        let hash = blake3::hash(format!("{}/{choice}/{call}", self.id).as_bytes());
+        format!("call_{}", &hash.to_hex()[..24])
     }
 
     /// What follows it: the usage if asked for, and OpenAI's end mark.
@@ -131,25 +170,43 @@ impl Shape {
         ending
     }
 
-    /// The whole answer as JSON.
-    pub(super) fn whole(&self, text: String, reason: FinishReason, usage: Usage) -> String {
+    /// All answers as JSON.
+    pub(super) fn whole(&self, answers: Vec<Whole>, usage: Usage) -> String {
         match self.endpoint {
             Endpoint::Chat => json(&ChatCompletion {
                 id: self.id.clone(),
                 object: "chat.completion".to_owned(),
                 created: self.created,
                 model: self.model.clone(),
-                choices: vec![ChatChoice {
-                    index: 0,
-                    message: ChatMessage { role: Role::Assistant, content: text, refusal: None },
-                    logprobs: None,
-                    finish_reason: reason,
-                }],
+                choices: (0..).zip(answers).map(|(index, answer)| self.chat_choice(index, answer)).collect(),
                 usage,
                 system_fingerprint: self.fingerprint.clone(),
             }),
-            Endpoint::Completion => json(&self.completion(vec![choice(&text, Some(reason))], Some(Some(usage)))),
+            Endpoint::Completion => {
+                let choices = (0..).zip(answers).map(|(index, answer)| {
+                    choice(index, &answer.text, completion_logprobs(&answer.rated, &mut 0), Some(answer.finish_reason))
+                });
+                json(&self.completion(choices.collect(), Some(Some(usage))))
+            }
         }
+    }
+
+    fn chat_choice(&self, index: u32, answer: Whole) -> ChatChoice {
+        let has_called = !answer.calls.is_empty();
+        let call = |(call, (name, arguments)): (u32, (String, String))| ToolCall {
+            id: self.call_id(index, call),
+            kind: "function".to_owned(),
+            function: CalledFunction { name, arguments },
+        };
+        let message = ChatMessage {
+            role: Role::Assistant,
+            content: (!has_called || !answer.text.is_empty()).then_some(answer.text),
+            refusal: None,
+            reasoning_content: Some(answer.thought).filter(|thought| !thought.is_empty()),
+            tool_calls: (0..).zip(answer.calls).map(call).collect(),
+        };
+        let logprobs = (!answer.rated.is_empty()).then(|| logprobs::of_chat(&answer.rated));
+        ChatChoice { index, message, logprobs, finish_reason: answer.finish_reason }
     }
 
     fn usage_event(&self, usage: Usage) -> String {
@@ -159,8 +216,8 @@ impl Shape {
         }
     }
 
-    fn chat_chunk(&self, delta: Delta, finish_reason: Option<FinishReason>) -> String {
-        event(&self.chunk(vec![ChunkChoice { index: 0, delta, logprobs: None, finish_reason }], self.no_usage_yet()))
+    fn chat_event(&self, choice: ChunkChoice) -> String {
+        event(&self.chunk(vec![choice], self.no_usage_yet()))
     }
 
     fn chunk(&self, choices: Vec<ChunkChoice>, usage: Option<Option<Usage>>) -> ChatChunk {
@@ -175,8 +232,15 @@ impl Shape {
         }
     }
 
-    fn completion_piece(&self, text: &str, reason: Option<FinishReason>) -> String {
-        event(&self.completion(vec![choice(text, reason)], self.no_usage_yet()))
+    fn completion_event(
+        &self,
+        index: u32,
+        text: &str,
+        rated: &[Rated],
+        (offset, reason): (&mut u64, Option<FinishReason>),
+    ) -> String {
+        let choice = choice(index, text, completion_logprobs(rated, offset), reason);
+        event(&self.completion(vec![choice], self.no_usage_yet()))
     }
 
     fn completion(&self, choices: Vec<CompletionChoice>, usage: Option<Option<Usage>>) -> Completion {
@@ -197,8 +261,17 @@ impl Shape {
     }
 }
 
-fn choice(text: &str, finish_reason: Option<FinishReason>) -> CompletionChoice {
-    CompletionChoice { index: 0, text: text.to_owned(), logprobs: None, finish_reason }
+fn choice(
+    index: u32,
+    text: &str,
+    logprobs: Option<CompletionLogprobs>,
+    finish_reason: Option<FinishReason>,
+) -> CompletionChoice {
+    CompletionChoice { index, text: text.to_owned(), logprobs, finish_reason }
+}
+
+fn completion_logprobs(rated: &[Rated], offset: &mut u64) -> Option<CompletionLogprobs> {
+    (!rated.is_empty()).then(|| logprobs::of_completion(rated, offset))
 }
 
 /// Strings, numbers and lists of them: writing these types as JSON can't fail.

@@ -1,7 +1,7 @@
 //! One answer: tokens out of the engine, text and an ending out of the tokens.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
 use mistralrs::{Constraint, NormalRequest, Request, RequestMessage, Response, SamplingParams};
 use openapi::chat::FinishReason;
@@ -9,12 +9,13 @@ use openapi::sampling::Sampling;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::Engine;
+use super::guide::Guide;
 use super::hook::{Hook, Sampled};
-use super::sampler::Sampler;
+use super::sampler::{Chances, Sampler};
 use super::stop::StopMatcher;
 use super::text::TextDecoder;
 use super::untold::Untold;
+use super::{Engine, Guided};
 use crate::energy::Presence;
 use crate::limits::Limit;
 use crate::slots::Slot;
@@ -25,23 +26,28 @@ use crate::slots::Slot;
 pub struct EngineError(String);
 
 /// What one token added to an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Step {
     /// May be empty: while a character is incomplete, or text is held back that could become a stop string.
     pub text: String,
     /// The tokens of which some text stands in this step for the first time. The last step names those, too, whose text
     /// belongs to a stop string.
-    pub token_ids: Vec<u32>,
+    pub tokens: Vec<Told>,
     /// Set on the last step.
     pub finish_reason: Option<FinishReason>,
+}
+
+/// A token, with how likely it was where that is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    pub id: u32,
+    pub chances: Option<Box<Chances>>,
 }
 
 /// What another node has said of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
     pub tokens: Vec<u32>,
-    /// Bytes of its text that have gone out.
-    pub text_bytes: u64,
     /// This build has said it. Then each token is computed once more in a step of its own, as it was the first time: read at
     /// once, they give other rounding errors, and in the end another text.
     pub same_build: bool,
@@ -54,12 +60,17 @@ pub struct Task {
     pub said: Said,
     pub sampling: Sampling,
     pub seed: i64,
+    /// Chances are to be given, with those of so many likely tokens.
+    pub logprobs: Option<usize>,
+    /// The form that the answer is held to, if there is one.
+    pub guided: Option<Guided>,
     /// At least 1; prompt and answer fit the context together.
     pub max_tokens: usize,
-    /// What the ticket allows, if that is less.
+    /// What the ticket allows, if that is less, and how much of it other answers of the request have had.
     pub limit: Limit,
+    pub spent: usize,
     /// Where its energy is metered; nowhere while the node only measures itself.
-    pub presence: Option<Presence>,
+    pub presence: Option<Arc<Presence>>,
 }
 
 /// An answer in the making. Dropping it stops the engine at its next token.
@@ -68,15 +79,13 @@ pub struct Generation {
     failed: oneshot::Receiver<EngineError>,
     decoder: TextDecoder,
     stop: StopMatcher,
-    untold: Untold,
+    untold: Untold<Told>,
     end_tokens: Arc<[u32]>,
     max_tokens: usize,
     limit: Limit,
+    spent: usize,
     generated: usize,
-    /// Tokens of an earlier node that have been told, and bytes of text that have gone out: not again.
-    told: usize,
-    shown: u64,
-    /// What of the text so far has not gone out yet.
+    /// What another node has said so far.
     first: Option<Step>,
     finished: bool,
     _cancel: DropGuard,
@@ -86,32 +95,44 @@ pub struct Generation {
 const ENGINE_CHANNEL: usize = 64;
 
 impl Engine {
-    /// Starts an answer in a slot, which is free again when the engine has let go of it.
+    /// Starts an answer in a slot, which is free again when the engine has let go of it. An answer that another node has
+    /// begun is given once more from its beginning.
     ///
     /// # Errors
-    /// When the engine is gone.
-    pub async fn generate(&self, task: Task, slot: Slot) -> Result<Generation, EngineError> {
+    /// When the engine is gone, or what another node has said is not of the form that was asked for.
+    pub async fn generate(&self, task: Task, slot: Arc<Slot>) -> Result<Generation, EngineError> {
         let (sampled_to, sampled) = mpsc::unbounded_channel();
         let (responses_to, responses) = mpsc::channel(ENGINE_CHANNEL);
         let (failed_to, failed) = oneshot::channel();
         let cancel = CancellationToken::new();
         let prompt_tokens = task.prompt.len();
-        let (read, forced) = match task.said.same_build {
-            true => (task.prompt, task.said.tokens.clone()),
-            false => ([task.prompt.as_slice(), &task.said.tokens].concat(), Vec::new()),
+        let said = task.said.tokens;
+        // How likely tokens were is only known where each is computed in a step of its own.
+        let hands_over_forced = task.logprobs.is_some();
+        let (read, forced) = match task.said.same_build || hands_over_forced {
+            true => (task.prompt, said.clone()),
+            false => ([task.prompt.as_slice(), &said].concat(), Vec::new()),
         };
         let most_steps = task.max_tokens - (read.len() - prompt_tokens).min(task.max_tokens);
+        let mut guide = task.guided.map(|guided| guided.0.again());
+        if forced.is_empty() {
+            guide = guide.map(|guide| caught_up(guide, &said)).transpose()?;
+        }
         let hook = Hook {
             sampler: Sampler::new(task.sampling.clone(), task.seed),
+            guide: guide.map(Mutex::new),
+            top: task.logprobs,
             prompt_tokens,
             read_tokens: read.len(),
             forced,
+            hands_over_forced,
             max_tokens: task.max_tokens,
             limit: task.limit.subscribe(),
-            end_token: self.end_tokens.first().copied().unwrap_or_default(),
+            spent: task.spent,
+            end_tokens: Arc::clone(&self.end_tokens),
             sampled: sampled_to,
             cancelled: cancel.clone(),
-            emitted: AtomicUsize::new(task.said.tokens.len()),
+            emitted: AtomicUsize::new(said.len()),
             presence: task.presence,
             _slot: slot,
         };
@@ -120,18 +141,17 @@ impl Engine {
             failed,
             decoder: TextDecoder::new(Arc::clone(&self.tokenizer)),
             stop: StopMatcher::new(task.sampling.stop),
-            untold: Untold::default(),
+            untold: Untold::new(),
             end_tokens: Arc::clone(&self.end_tokens),
             max_tokens: task.max_tokens,
             limit: task.limit,
+            spent: task.spent,
             generated: 0,
-            told: task.said.tokens.len(),
-            shown: task.said.text_bytes,
             first: None,
             finished: false,
             _cancel: cancel.clone().drop_guard(),
         };
-        if generation.replay(&task.said.tokens) {
+        if !hands_over_forced && generation.replay(&said) {
             return Ok(generation);
         }
         let request = request(read, most_steps, hook, responses_to);
@@ -141,6 +161,12 @@ impl Engine {
         tokio::spawn(drain(responses, failed_to, cancel));
         Ok(generation)
     }
+}
+
+/// The form, at the place where what has been said ends.
+fn caught_up(mut guide: Guide, said: &[u32]) -> Result<Guide, EngineError> {
+    said.iter().try_for_each(|token| guide.take(*token)).map_err(|lost| EngineError(lost.to_string()))?;
+    Ok(guide)
 }
 
 /// The engine's own view of the request: a stream of raw tokens, greedy over what the hook leaves it.
@@ -191,6 +217,12 @@ async fn drain(
 }
 
 impl Generation {
+    /// The same for a text that is given: a token in it that ends answers ends nothing.
+    pub(super) fn of_given_text(mut self) -> Self {
+        self.end_tokens = Arc::default();
+        self
+    }
+
     /// The next step; `None` after the last one.
     ///
     /// # Errors
@@ -204,7 +236,7 @@ impl Generation {
         }
         let sampled = tokio::select! {
             biased;
-            () = self.limit.reached(self.generated) => Some(Sampled::LimitReached),
+            () = self.limit.reached(self.spent + self.generated) => Some(Sampled::LimitReached),
             sampled = self.sampled.recv() => sampled,
             error = &mut self.failed => {
                 self.finished = true;
@@ -212,8 +244,12 @@ impl Generation {
             }
         };
         let step = match sampled {
-            Some(Sampled::Token(token)) => self.step(token),
+            Some(Sampled::Token(id, chances)) => self.step(Told { id, chances }),
             Some(Sampled::LimitReached) => self.last("", FinishReason::Length),
+            Some(Sampled::Lost(reason)) => {
+                self.finished = true;
+                return Some(Err(EngineError(reason)));
+            }
             None => {
                 self.finished = true;
                 return Some(Err(EngineError("it let go of the request".to_owned())));
@@ -226,10 +262,11 @@ impl Generation {
     /// Takes in what another node has said, so that text and stop strings go on where they were. True when the answer
     /// was complete with it, and nothing is left to compute.
     fn replay(&mut self, said: &[u32]) -> bool {
-        let mut first = Step { text: String::new(), token_ids: Vec::new(), finish_reason: None };
-        for token in said {
-            let step = self.step(*token);
+        let mut first = Step::default();
+        for id in said {
+            let step = self.step(Told { id: *id, chances: None });
             first.text.push_str(&step.text);
+            first.tokens.extend(step.tokens);
             first.finish_reason = step.finish_reason;
             if first.finish_reason.is_some() {
                 break;
@@ -240,22 +277,21 @@ impl Generation {
         self.finished
     }
 
-    fn step(&mut self, token: u32) -> Step {
-        if self.end_tokens.contains(&token) {
+    fn step(&mut self, token: Told) -> Step {
+        if self.end_tokens.contains(&token.id) {
             return self.last("", FinishReason::Stop);
         }
         self.generated += 1;
-        let text = self.decoder.push(token);
+        let text = self.decoder.push(token.id);
         self.untold.push(token, text.len());
-        if self.generated >= self.max_tokens.min(self.limit.now()) {
+        if self.generated >= self.max_tokens || self.spent + self.generated >= self.limit.now() {
             return self.last(&text, FinishReason::Length);
         }
         let found = self.stop.push(&text);
         if found.stopped {
             return self.ended(found.text, FinishReason::Stop);
         }
-        let token_ids = self.untold.tell(self.stop.held());
-        self.new_part(found.text, token_ids, None)
+        Step { text: found.text, tokens: self.untold.tell(self.stop.held()), finish_reason: None }
     }
 
     /// The step after which nothing is held back any more.
@@ -270,18 +306,6 @@ impl Generation {
     }
 
     fn ended(&mut self, text: String, reason: FinishReason) -> Step {
-        let token_ids = self.untold.tell_all();
-        self.new_part(text, token_ids, Some(reason))
-    }
-
-    /// Leaves out what has gone out before.
-    fn new_part(&mut self, text: String, mut token_ids: Vec<u32>, finish_reason: Option<FinishReason>) -> Step {
-        let told = token_ids.drain(..self.told.min(token_ids.len())).len();
-        self.told -= told;
-        let shown = text.len().min(usize::try_from(self.shown).unwrap_or(usize::MAX));
-        self.shown -= shown as u64;
-        // Whoever counts otherwise than by whole characters has not read this text.
-        let text = text.get(shown..).unwrap_or_default().to_owned();
-        Step { text, token_ids, finish_reason }
+        Step { text, tokens: self.untold.tell_all(), finish_reason: Some(reason) }
     }
 }

@@ -48,10 +48,13 @@ impl Engine {
         };
         let template =
             compile(template.as_deref()).map_err(|reason| LoadError::NoTemplate { file: file.to_owned(), reason })?;
-        let tokenizer = tokenizer.ok_or_else(|| LoadError::NoTokenizer { file: file.to_owned() })?;
+        let (Some(tokenizer), Some(forms)) = (tokenizer, metadata.llg_factory.clone()) else {
+            return Err(LoadError::NoTokenizer { file: file.to_owned() });
+        };
         let model = build_model_from_pipeline(pipeline, scheduler, settings).await;
         Ok(Self {
             model,
+            forms,
             template,
             tokenizer,
             end_tokens: metadata.eos_tok.clone().into(),

@@ -7,11 +7,15 @@
 
 mod generate;
 
+mod guide;
+
 mod hook;
 
 mod load;
 
 mod sampler;
+
+mod score;
 
 mod stop;
 
@@ -21,20 +25,38 @@ mod text;
 
 mod untold;
 
-pub use generate::{EngineError, Generation, Said, Step, Task};
+pub use generate::{EngineError, Generation, Said, Step, Task, Told};
+pub(crate) use guide::{
+    ARGUMENTS_END, ARGUMENTS_FOLLOW, CALL_BEGINS, CALL_ENDS, NAME_FOLLOWS, THOUGHT_BEGINS, THOUGHT_ENDS,
+};
+pub use guide::{Form, FormError, Thinking};
 pub use load::LoadError;
+pub use sampler::Chances;
+pub use template::Conversation;
 
 use std::sync::Arc;
 
+use guide::Guide;
 use mistralrs::Model;
-use openapi::chat::Message;
+use mistralrs::llguidance::ParserFactory;
 use openapi::error::ApiError;
 use template::ChatTemplate;
 use tokenizers::Tokenizer;
 
+/// A form that answers can be held to.
+#[derive(Clone)]
+pub struct Guided(Arc<Guide>);
+
+/// A conversation in tokens, ready for its answer.
+pub struct Prompt {
+    pub tokens: Vec<u32>,
+    pub thinking: Thinking,
+}
+
 /// A loaded model.
 pub struct Engine {
     model: Model,
+    forms: Arc<ParserFactory>,
     template: ChatTemplate,
     tokenizer: Arc<Tokenizer>,
     end_tokens: Arc<[u32]>,
@@ -51,14 +73,37 @@ impl Engine {
     ///
     /// # Errors
     /// 400 when the template refuses the conversation.
-    pub fn tokenize_chat(&self, messages: &[Message]) -> Result<Vec<u32>, ApiError> {
-        let text = self.template.render(messages).map_err(|error| {
+    pub fn tokenize_chat(&self, conversation: &Conversation<'_>) -> Result<Prompt, ApiError> {
+        let text = self.template.render(conversation).map_err(|error| {
             tracing::info!(%error, "the chat template refused a conversation");
             ApiError::invalid("Invalid 'messages': the model's chat template does not accept this conversation.")
                 .with_param("messages")
                 .with_code("invalid_conversation")
         })?;
-        self.tokenize_text(&text)
+        let thinking = self.template.thinking(&text, conversation.thinks);
+        Ok(Prompt { tokens: self.tokenize_text(&text)?, thinking })
+    }
+
+    /// Makes ready what holds answers to a form; none where any text will do. Takes time: not on a thread that serves
+    /// others.
+    ///
+    /// # Errors
+    /// When the form asks for what answers can't be held to.
+    pub fn guided(&self, form: &Form) -> Result<Option<Guided>, FormError> {
+        if form.is_free() {
+            return Ok(None);
+        }
+        Ok(Some(Guided(Arc::new(form.compile(&self.forms)?))))
+    }
+
+    /// The text of tokens, those included that stand for no text.
+    pub fn text(&self, tokens: &[u32]) -> String {
+        self.tokenizer.decode(tokens, false).unwrap_or_default()
+    }
+
+    /// A token's own bytes: a part of a character, perhaps.
+    pub fn token_bytes(&self, token: u32) -> Vec<u8> {
+        self.forms.tok_env().tok_trie().decode(&[token])
     }
 
     /// The tokens of a plain text.

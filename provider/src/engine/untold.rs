@@ -4,21 +4,25 @@
 use std::collections::VecDeque;
 
 /// Tokens whose text is still held back.
-#[derive(Debug, Default)]
-pub(super) struct Untold {
+#[derive(Debug)]
+pub(super) struct Untold<T> {
     /// Oldest first, each with the bytes of text that it added.
-    tokens: VecDeque<(u32, usize)>,
+    tokens: VecDeque<(T, usize)>,
 }
 
-impl Untold {
-    pub(super) fn push(&mut self, token: u32, bytes: usize) {
+impl<T> Untold<T> {
+    pub(super) const fn new() -> Self {
+        Self { tokens: VecDeque::new() }
+    }
+
+    pub(super) fn push(&mut self, token: T, bytes: usize) {
         self.tokens.push_back((token, bytes));
     }
 
     /// The tokens to tell now, when all text but the last `held` bytes has gone out.
-    pub(super) fn tell(&mut self, held: usize) -> Vec<u32> {
+    pub(super) fn tell(&mut self, held: usize) -> Vec<T> {
         let mut left = held;
-        let still_held = |(_, bytes): &&(u32, usize)| match left.checked_sub(*bytes) {
+        let still_held = |(_, bytes): &&(T, usize)| match left.checked_sub(*bytes) {
             Some(rest) => {
                 left = rest;
                 true
@@ -30,7 +34,7 @@ impl Untold {
     }
 
     /// All of them: the answer is over.
-    pub(super) fn tell_all(&mut self) -> Vec<u32> {
+    pub(super) fn tell_all(&mut self) -> Vec<T> {
         self.tokens.drain(..).map(|(token, _)| token).collect()
     }
 }
@@ -43,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_token_is_told_with_the_first_byte_of_its_text() {
-        let mut untold = Untold::default();
+        let mut untold = Untold::new();
         untold.push(1, 2);
         assert_eq!(untold.tell(1), [1], "half of it is out");
         untold.push(2, 1);
@@ -55,7 +59,7 @@ mod tests {
 
     #[test]
     fn the_tokens_of_one_character_are_told_together() {
-        let mut untold = Untold::default();
+        let mut untold = Untold::new();
         untold.push(1, 0);
         assert_eq!(untold.tell(0), [0u32; 0], "half a character");
         untold.push(2, 4);
@@ -67,7 +71,7 @@ mod tests {
         /// Whatever is held in between, every token is told once and in order.
         #[test]
         fn no_token_is_lost(steps in prop::collection::vec((0usize..6, 0usize..12), 0..40)) {
-            let mut untold = Untold::default();
+            let mut untold = Untold::new();
             let mut told = Vec::new();
             for (token, (bytes, held)) in steps.iter().enumerate() {
                 untold.push(token as u32, *bytes);

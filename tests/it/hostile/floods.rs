@@ -25,7 +25,7 @@ const FLOOD: Duration = Duration::from_secs(6);
 const MOST_MEMORY: u64 = 64 * MEGABYTE;
 
 /// What a node of nobody's interest sells.
-pub fn offer() -> String {
+pub(super) fn offer() -> String {
     let manifest = ModelManifest {
         name: "nobody-asks".to_owned(),
         files: vec![ManifestFile { path: "none.gguf".to_owned(), bytes: 1, sha256: "00".repeat(32), blake3: None }],

@@ -7,15 +7,15 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
-pub const DATA: u8 = 0;
-pub const HEADERS: u8 = 1;
-pub const PRIORITY: u8 = 2;
-pub const RESET: u8 = 3;
-pub const SETTINGS: u8 = 4;
-pub const PUSH: u8 = 5;
-pub const PING: u8 = 6;
-pub const WINDOW: u8 = 8;
-pub const CONTINUATION: u8 = 9;
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const PRIORITY: u8 = 2;
+pub(super) const RESET: u8 = 3;
+pub(super) const SETTINGS: u8 = 4;
+pub(super) const PUSH: u8 = 5;
+pub(super) const PING: u8 = 6;
+pub(super) const WINDOW: u8 = 8;
+pub(super) const CONTINUATION: u8 = 9;
 
 const ACKNOWLEDGED: u8 = 1;
 const END_STREAM: u8 = 1;
@@ -25,14 +25,14 @@ const OK: &[u8] = &[0x88];
 /// The client's connection preface.
 const PREFACE: usize = 24;
 
-pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// Plays a node well enough to be taken in: the first request gets the offer, all others an answer without an end. Pings
 /// are answered. What comes from the sender is sent too.
-pub fn play(stream: TcpStream, offer: String) -> mpsc::Sender<Vec<u8>> {
+pub(super) fn play(stream: TcpStream, offer: String) -> mpsc::Sender<Vec<u8>> {
     let (reading, writing) = stream.into_split();
     let (sender, receiver) = mpsc::channel(16);
     tokio::spawn(write(writing, receiver));
@@ -58,7 +58,7 @@ async fn next(reading: &mut (impl AsyncRead + Unpin)) -> Option<(u8, u8, u32, Ve
 }
 
 /// Reads up to the first question, answers it with the offer, and reads nothing from then on.
-pub async fn offer_and_fall_silent(stream: &mut TcpStream, offer: &str) {
+pub(super) async fn offer_and_fall_silent(stream: &mut TcpStream, offer: &str) {
     stream.read_exact(&mut [0; PREFACE]).await.unwrap();
     while next(stream).await.unwrap().0 != HEADERS {}
     let head = [frame(SETTINGS, 0, 0, &[]), frame(HEADERS, END_HEADERS, 1, OK)].concat();
@@ -85,7 +85,7 @@ async fn read(mut reading: OwnedReadHalf, sender: mpsc::Sender<Vec<u8>>, offer: 
 }
 
 /// Sends the same again and again, and never reads, until the other side has closed or `within` is over. True when it has.
-pub async fn pour(mut stream: TcpStream, first: &[u8], again: &[u8], within: Duration) -> bool {
+pub(super) async fn pour(mut stream: TcpStream, first: &[u8], again: &[u8], within: Duration) -> bool {
     let pouring = async {
         if stream.write_all(first).await.is_err() {
             return;

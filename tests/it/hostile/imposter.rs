@@ -15,15 +15,15 @@ use tokio::net::TcpStream;
 use url::Url;
 use uuid::Uuid;
 
-pub struct Imposter {
-    pub enrolled: Enrolled,
-    pub url: Url,
+pub(super) struct Imposter {
+    pub(super) enrolled: Enrolled,
+    pub(super) url: Url,
     identity: Identity,
 }
 
 impl Imposter {
     /// Enrols a machine of the gateway's first user.
-    pub async fn enrol(gateway: &Gateway) -> Self {
+    pub(super) async fn enrol(gateway: &Gateway) -> Self {
         let folder = std::env::temp_dir().join(format!("imposter-{}", Uuid::now_v7()));
         std::fs::create_dir(&folder).unwrap();
         let identity = Identity::open(&folder).unwrap();
@@ -34,7 +34,7 @@ impl Imposter {
     }
 
     /// What a well-behaved node says, by a clock that is so many seconds ahead.
-    pub fn greeting(&self, seconds_ahead: i64) -> Greeting {
+    pub(super) fn greeting(&self, seconds_ahead: i64) -> Greeting {
         let now = (OffsetDateTime::now_utc().unix_timestamp() + seconds_ahead).unsigned_abs();
         Greeting {
             sub: self.enrolled.node,
@@ -48,19 +48,19 @@ impl Imposter {
         }
     }
 
-    pub fn sign(&self, greeting: &Greeting) -> String {
+    pub(super) fn sign(&self, greeting: &Greeting) -> String {
         self.identity.statement(greeting).unwrap()
     }
 
     /// A greeting that nobody has signed.
-    pub fn unsigned(greeting: &Greeting) -> String {
+    pub(super) fn unsigned(greeting: &Greeting) -> String {
         let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
         format!("{}.{}.", part(r#"{"alg":"none","typ":"JWT"}"#), part(&serde_json::to_string(greeting).unwrap()))
     }
 
     /// Asks for a tunnel and reads the answer's head. After a 101 the connection is the tunnel, and this side is HTTP/2's
     /// server.
-    pub async fn dial(&self, gateway: &Gateway, greeting: &str) -> (u16, TcpStream) {
+    pub(super) async fn dial(&self, gateway: &Gateway, greeting: &str) -> (u16, TcpStream) {
         let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
         let request = format!(
             "GET {TUNNEL_PATH} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: {TUNNEL_PROTOCOL}\r\n\
@@ -76,7 +76,7 @@ impl Imposter {
     }
 
     /// Opens a tunnel as it should be.
-    pub async fn tunnel(&self, gateway: &Gateway) -> TcpStream {
+    pub(super) async fn tunnel(&self, gateway: &Gateway) -> TcpStream {
         let (status, stream) = self.dial(gateway, &self.sign(&self.greeting(0))).await;
         assert_eq!(status, 101);
         stream
@@ -84,7 +84,7 @@ impl Imposter {
 }
 
 /// Calls a path of the gateway's for nodes.
-pub async fn call(gateway: &Gateway, path: &str, greeting: &str) -> Response {
+pub(super) async fn call(gateway: &Gateway, path: &str, greeting: &str) -> Response {
     let request = match path {
         openapi::node::STANDING_PATH | TUNNEL_PATH => gateway.client.get(gateway.url(path)),
         _ => gateway.client.post(gateway.url(path)).json(&serde_json::json!({"url": null})),

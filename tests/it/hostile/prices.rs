@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Json;
 use axum::Router;
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -42,7 +41,8 @@ async fn told(gateway: &Gateway, offer: String) -> String {
         )
         .route(
             FAREWELL_PATH,
-            post(|Json(word): Json<Value>| async move {
+            post(|word: String| async move {
+                let word: Value = serde_json::from_str(&word).unwrap();
                 *farewell.lock().unwrap() = word["message"].as_str().map(str::to_owned);
                 StatusCode::ACCEPTED
             }),

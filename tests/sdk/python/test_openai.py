@@ -309,9 +309,8 @@ class Errors(SdkCase):
     def test_no_messages(self):
         self.assert_refused(openai.BadRequestError, "empty_array", "messages", messages=[])
 
-    def test_tools(self):
-        tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
-        self.assert_refused(openai.BadRequestError, "unsupported_parameter", "tools", tools=[tool])
+    def test_a_choice_without_tools(self):
+        self.assert_refused(openai.BadRequestError, "invalid_value", "tool_choice", tool_choice="required")
 
     def test_temperature_out_of_range(self):
         self.assert_refused(openai.BadRequestError, "decimal_above_max_value", "temperature", temperature=3)

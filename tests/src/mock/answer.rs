@@ -161,6 +161,7 @@ impl Answer {
             prompt_tokens: self.fact.prompt_tokens,
             completion_tokens: u64::from(self.computed) + self.asked.order.overclaim,
             token_ids,
+            choice: 0,
             energy: energy(self.computed),
             finish_reason: self.reason(),
         };

@@ -157,7 +157,7 @@ impl Stage {
 fn frame(prompt_tokens: u64, token_ids: &[u32], so_far: u64, finish_reason: Option<FinishReason>) -> Bytes {
     let energy = Energy::exact(Microjoules::new(1000), (Tier::B, Boundary::NodeDc), "test/1");
     let token_ids = token_ids.to_vec();
-    let frame = UsageFrame { prompt_tokens, completion_tokens: so_far, token_ids, energy, finish_reason };
+    let frame = UsageFrame { prompt_tokens, completion_tokens: so_far, token_ids, choice: 0, energy, finish_reason };
     sse::named(USAGE_EVENT, &frame).unwrap().into()
 }
 
