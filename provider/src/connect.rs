@@ -71,6 +71,41 @@ pub async fn stay_connected(
     tunnels.wait().await;
 }
 
+/// Enrols with the gateways that don't know this node yet, as far as they can be reached: the node may then fetch its model
+/// from their other nodes. The rest is tried again when the node is ready.
+///
+/// # Errors
+/// When the node's folder can't be read or written.
+pub async fn enrol_ahead(config: &ServeConfig) -> anyhow::Result<()> {
+    if config.gateway.is_empty() {
+        return Ok(());
+    }
+    let identity = Identity::open(&config.model.data)?;
+    for gateway in &config.gateway {
+        if identity.enrolled_with(&gateway.addresses)?.is_some() {
+            continue;
+        }
+        for address in &gateway.addresses {
+            match enrol(config, gateway, &identity, address).await {
+                Ok(_) => break,
+                Err(error) => tracing::warn!(gateway = %address, "not enrolled yet: {error:#}"),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Enrols at one of a gateway's addresses.
+async fn enrol(config: &ServeConfig, gateway: &Gateway, known: &Identity, address: &Url) -> anyhow::Result<Enrolled> {
+    let token = config.token(gateway)?.context(
+        "this node is not enrolled with the gateway. Create an enrolment token there and give it with COMMONWATT_TOKEN",
+    )?;
+    let enrolled = enrol::enrol(known, address, &token, &config.node_name()).await?;
+    known.remember(&gateway.addresses, &enrolled)?;
+    tracing::info!(gateway = %address, node = %enrolled.node, "enrolled");
+    Ok(enrolled)
+}
+
 /// What every tunnel to a gateway needs.
 struct Dialler {
     config: ServeConfig,
@@ -173,15 +208,8 @@ impl Dialler {
         }
     }
 
-    async fn enrol(&self, gateway: &Url) -> anyhow::Result<Enrolled> {
-        let token = self.config.token(&self.gateway)?.context(
-            "this node is not enrolled with the gateway. Create an enrolment token there and give it with \
-             COMMONWATT_TOKEN",
-        )?;
-        let enrolled = enrol::enrol(&self.identity, gateway, &token, &self.config.node_name()).await?;
-        self.identity.remember(&self.gateway.addresses, &enrolled)?;
-        tracing::info!(%gateway, node = %enrolled.node, "enrolled");
-        Ok(enrolled)
+    async fn enrol(&self, address: &Url) -> anyhow::Result<Enrolled> {
+        enrol(&self.config, &self.gateway, &self.identity, address).await
     }
 }
 
@@ -195,4 +223,63 @@ fn random_byte() -> u8 {
     // Without randomness all nodes merely do the same.
     let _ = aws_lc_rs::rand::fill(&mut byte);
     byte[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use axum::routing::post;
+    use clap::Parser;
+    use openapi::node::ENROL_PATH;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::config::{Command, Config};
+
+    /// A gateway that takes every token, and how often it was asked.
+    async fn gateway() -> (String, Arc<AtomicU32>) {
+        // Whichever test comes first installs it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked);
+        let enrolled = Enrolled { node: Uuid::now_v7(), ticket_key: "k".to_owned() };
+        let enrolled = serde_json::to_vec(&enrolled).unwrap();
+        let enrol = move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            async { enrolled }
+        };
+        let router = Router::new().route(ENROL_PATH, post(enrol));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (url, asked)
+    }
+
+    #[tokio::test]
+    async fn a_newcomer_enrols_once_at_the_first_address_that_answers() {
+        let (url, asked) = gateway().await;
+        let folder = std::env::temp_dir().join(format!("connect-{}", Uuid::now_v7()));
+        let (data, addresses) = (folder.to_str().unwrap(), format!("http://127.0.0.1:1,{url}"));
+        let arguments = ["node", "serve", "--data", data, "--gateway", &addresses, "--token", "t"];
+        let Command::Serve(config) = Config::try_parse_from(arguments).unwrap().command else { panic!() };
+        enrol_ahead(&config).await.unwrap();
+        let identity = Identity::open(&folder).unwrap();
+        assert!(identity.enrolled_with(&config.gateway[0].addresses).unwrap().is_some());
+        enrol_ahead(&config).await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "a token works once");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn without_a_token_nothing_is_asked_and_the_model_is_fetched_all_the_same() {
+        let (url, asked) = gateway().await;
+        let folder = std::env::temp_dir().join(format!("connect-{}", Uuid::now_v7()));
+        let arguments = ["node", "serve", "--data", folder.to_str().unwrap(), "--gateway", &url];
+        let Command::Serve(config) = Config::try_parse_from(arguments).unwrap().command else { panic!() };
+        enrol_ahead(&config).await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 0);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -43,8 +43,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
             let (model, peers) = (&config.model, Peers::among(&config.gateway, &config.model.data)?);
             let settings = PullSettings { peers, ..PullSettings::default() };
             let entry = catalogue::find(model.catalogued())?;
-            let folder = pull::pull_with(entry, &model.source, &model.data, &settings).await?;
-            print(&folder.display().to_string())
+            // As the first process of a container it would end at no signal by itself.
+            let stop = until_told_to_stop(false)?;
+            tokio::select! {
+                folder = pull::pull_with(entry, &model.source, &model.data, &settings) => print(&folder?.display().to_string()),
+                () = stop.cancelled() => bail!("stopped: what has arrived is kept for the next try"),
+            }
         }
         Command::Healthcheck { listen } => healthcheck(listen).await,
         Command::RotateKey(config) => print(&rotate::rotate(&config).await?),

@@ -1,5 +1,6 @@
 //! `commonwatt-node serve`: fetch, load, measure, listen, connect, and stop in good order.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +41,13 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
         format!("cannot listen on {}: choose another address with COMMONWATT_NODE_LISTEN", config.listen)
     })?;
     config.check_gateways()?;
-    let (node, identity) = start(&config, &stop).await?;
+    let (node, identity) = tokio::select! {
+        started = start(&config, &stop) => started?,
+        () = stop.cancelled() => {
+            tracing::info!("stopped before the node was ready; what has arrived of the model is kept");
+            return Ok(());
+        }
+    };
     tracing::info!(listen = %listener.local_addr()?, model = node.manifest.name, slots = node.slots.count(), "the node is ready");
 
     if let Some(address) = config.metrics_listen {
@@ -121,9 +128,7 @@ async fn load(config: &ServeConfig) -> anyhow::Result<Ready> {
         bail!("--upstream is for a server of yours: say --engine openai with it");
     }
     let entry = catalogue::find(config.model.catalogued())?;
-    let peers = Peers::among(&config.gateway, &config.model.data)?;
-    let settings = PullSettings { peers, ..PullSettings::default() };
-    let folder = pull::pull_with(entry, &config.model.source, &config.model.data, &settings).await?;
+    let folder = fetch(config, entry).await?;
     let manifest = manifest(entry);
     let blobs = Blobs::new(&manifest, &folder);
     let file = manifest.files.first().context("the catalogue names no file for this model")?.path.clone();
@@ -137,6 +142,18 @@ async fn load(config: &ServeConfig) -> anyhow::Result<Ready> {
     let tokens_per_second = measured.map(|measured| measured.tokens_per_second);
     let backend = Backend::Engine(Arc::new(engine));
     Ok(Ready { backend, manifest, blobs, slots, tokens_per_second, place: EnginePlace::Here })
+}
+
+/// The folder with the model, which is fetched if it is not here. Other nodes give it to the gateway's own nodes alone, so a
+/// newcomer enrols first.
+async fn fetch(config: &ServeConfig, entry: &CatalogueEntry) -> anyhow::Result<PathBuf> {
+    if let Ok(Some(folder)) = pull::verify_present(entry, &config.model.data).await {
+        return Ok(folder);
+    }
+    connect::enrol_ahead(config).await?;
+    let peers = Peers::among(&config.gateway, &config.model.data)?;
+    let settings = PullSettings { peers, ..PullSettings::default() };
+    Ok(pull::pull_with(entry, &config.model.source, &config.model.data, &settings).await?)
 }
 
 /// Asks the operator's own server for its model.
@@ -177,5 +194,33 @@ fn manifest(entry: &CatalogueEntry) -> ModelManifest {
         quantisation: entry.quantisation.to_owned(),
         licence: entry.licence.to_owned(),
         authors: entry.authors.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::config::{Command, Config};
+
+    #[tokio::test]
+    async fn a_node_that_is_told_to_stop_before_it_is_ready_stops_at_once() {
+        // Whichever test comes first installs it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let gateway = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", gateway.local_addr().unwrap());
+        let folder = std::env::temp_dir().join(format!("serve-{}", uuid::Uuid::now_v7()));
+        let node =
+            ["node", "serve", "--data", folder.to_str().unwrap(), "--listen", "127.0.0.1:0", "--source", "peers"];
+        let arguments = [&node[..], &["--gateway", &url, "--token", "t"]].concat();
+        let Command::Serve(config) = Config::try_parse_from(arguments).unwrap().command else { panic!() };
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(*config, stop.clone()));
+        // It is asked, and says nothing.
+        let _asked = gateway.accept().await.unwrap();
+        stop.cancel();
+        serving.await.unwrap().unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }
