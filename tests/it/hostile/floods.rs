@@ -8,7 +8,7 @@ use openapi::manifest::{ManifestFile, ModelManifest};
 use openapi::node::{NodeStatus, Offer, OfferedModel};
 use openapi::sse;
 use serde_json::json;
-use tests::{Behaviour, Gateway, ScriptedNode, conversation, processor_microseconds, resident_bytes};
+use tests::{Behaviour, Gateway, ScriptedNode, conversation, eventually, processor_microseconds, resident_bytes};
 use tokio::time::{Instant, sleep};
 
 use super::frames::{
@@ -74,8 +74,11 @@ impl Watch {
         watch
     }
 
-    /// Says what was seen, and gives the most memory.
-    fn end(self, what: &str, gateway: &Gateway, before: u64) -> u64 {
+    /// Says what was seen, and gives the most memory. A flood that is cut off at once leaves no time to ask.
+    async fn end(self, what: &str, gateway: &Gateway, before: u64) -> u64 {
+        let asked = Arc::clone(&self.asked);
+        eventually("somebody asks", CLOSED_WITHIN, || async { (asked.load(Ordering::Relaxed) > 0).then_some(()) })
+            .await;
         self.over.store(true, Ordering::Relaxed);
         let of = |value: &AtomicU64| value.load(Ordering::Relaxed);
         let (asked, grown) = (of(&self.asked), of(&self.most).saturating_sub(before));
@@ -134,7 +137,7 @@ async fn what_floods_a_tunnel_before_it_is_one_is_cut_off() {
     for (what, pouring) in pouring {
         assert!(pouring.await.unwrap(), "{what}: is cut off");
     }
-    let grown = watch.end("fourteen floods at once", &gateway, before);
+    let grown = watch.end("fourteen floods at once", &gateway, before).await;
     assert!(grown < MOST_MEMORY * count / 4, "{grown} bytes");
     assert_eq!(gateway.nodes_now().await, 1, "none of them was taken in");
     assert!(!gateway.log().contains("panicked"));
@@ -165,7 +168,7 @@ async fn what_floods_a_tunnel_that_stands_costs_bounded_memory_and_nobody_elses_
         {
             poured += many.len() as u64;
         }
-        let grown = watch.end(&format!("{what}, {} MB", poured / MEGABYTE), &gateway, before);
+        let grown = watch.end(&format!("{what}, {} MB", poured / MEGABYTE), &gateway, before).await;
         assert!(grown < MOST_MEMORY, "{what}: {grown} bytes");
         drop(sender);
         let path = gateway.url(&format!("/api/nodes/{}", node.enrolled.node));
@@ -197,7 +200,7 @@ async fn a_node_that_never_reads_is_dropped_and_holds_up_nobody() {
         assert!(status >= 400, "{status}");
     }
     drop(tunnel);
-    let grown = watch.end("a node that never reads", &gateway, before);
+    let grown = watch.end("a node that never reads", &gateway, before).await;
     assert!(grown < 2 * MOST_MEMORY, "{grown} bytes");
     assert!(!gateway.log().contains("panicked"));
 }

@@ -93,7 +93,7 @@ async fn a_dear_node_gets_no_work_and_makes_no_hold_dearer() {
         request.json(&conversation(more)).send().await.unwrap()
     };
     // Nobody else is there: the largest request of all at the highest price of all is a matter of credit.
-    for most in [1_u32, 1_000_000, u32::MAX] {
+    for most in [1, 1_000_000, i32::MAX] {
         let refused = ask(json!({"max_tokens": most})).await;
         let (status, text) = (refused.status().as_u16(), refused.text().await.unwrap());
         assert_eq!(status, 402, "{most}: {text}");
