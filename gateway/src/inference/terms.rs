@@ -8,7 +8,7 @@ use super::request::Request;
 use crate::admission::Amounts;
 
 /// A model's chat template may add this many tokens, such as a system prompt or words about tools, to what the client wrote.
-const TEMPLATE_TOKENS: u64 = 512;
+const TEMPLATE_TOKENS: u64 = 256;
 /// Tokens that are held for an answer whose length the client left open; a longer one is topped up as it grows.
 const OPEN_ENDED: u64 = 1024;
 /// With little credit an open-ended answer begins with fewer.
