@@ -28,6 +28,7 @@ use crate::nodes::blobs::Blobs;
 use crate::nodes::direct::dial::Dialler;
 use crate::prices::Prices;
 use crate::replicas::Replica;
+use crate::responses;
 use crate::secrets::Secrets;
 
 /// The gateway's parts.
@@ -57,6 +58,7 @@ pub struct Parts {
     pub metering: bool,
     pub trusted_proxies: TrustedProxies,
     pub idempotency: Idempotency,
+    pub responses: responses::Settings,
     /// So long a request waits for a place on a node.
     pub queue_patience: Duration,
     /// A node that computes and is silent for longer is taken for dead.

@@ -149,6 +149,13 @@ pub struct ServeConfig {
     /// Whole months of requests that are kept beside the running one; 0 keeps them for ever. The ledger is always kept.
     #[arg(long, env = "COMMONWATT_KEEP_MONTHS", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=600))]
     pub keep_months: u16,
+    /// Whether responses are stored where a request does not say `store: false`; with false nothing that is said is stored,
+    /// whatever a request says.
+    #[arg(long, env = "COMMONWATT_STORE_RESPONSES", default_value_t = true, action = clap::ArgAction::Set)]
+    pub store_responses: bool,
+    /// Days for which responses are stored; 0 keeps them until they are deleted.
+    #[arg(long, env = "COMMONWATT_KEEP_RESPONSES_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(..=3650))]
+    pub keep_responses_days: u16,
     /// Price of a model for which a node asks none when it first connects: nanocredits per token of the prompt, of its
     /// cached part, and of the answer.
     #[arg(long, env = "COMMONWATT_DEFAULT_PRICE", default_value = "100,25,400")]

@@ -59,6 +59,8 @@ pub mod replicas;
 
 pub mod v1;
 
+pub mod responses;
+
 pub mod organization;
 
 pub mod api;

@@ -18,6 +18,11 @@ pub async fn run(app: App, keep_months: u16) {
         if let Err(error) = app.idempotency.sweep().await {
             tracing::warn!(%error, "answers that were kept for a day could not be deleted");
         }
+        match app.responses.sweep(&app.database).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "responses that were stored for long enough are deleted"),
+            Err(error) => tracing::warn!(%error, "responses that were stored for long enough could not be deleted"),
+        }
         let pause = match sweep(&app.database, keep_months).await {
             Ok(dropped) => {
                 if !dropped.is_empty() {

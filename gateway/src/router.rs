@@ -25,6 +25,7 @@ use crate::body::Json;
 use crate::error::{Failure, Problem};
 use crate::nodes::direct::advertise;
 use crate::nodes::{blobs, enrol, key, standing, tunnel};
+use crate::responses::routes as responses;
 use crate::{organization, v1};
 
 /// The id of a request, which its reply bears as `x-request-id`.
@@ -42,6 +43,10 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(v1::model))
         .routes(routes!(v1::chat_completions))
         .routes(routes!(v1::completions))
+        .routes(routes!(responses::create))
+        .routes(routes!(responses::show, responses::delete))
+        .routes(routes!(responses::input_items))
+        .routes(routes!(responses::cancel))
         .routes(routes!(v1::estimate))
         // People and scripts, with a session or a management key
         .routes(routes!(api::sessions::sign_in))

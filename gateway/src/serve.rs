@@ -32,6 +32,7 @@ use crate::nodes::{self, Nodes, enrol};
 use crate::places::{self, Places};
 use crate::prices::Prices;
 use crate::replicas::{self, Credentials, Internal};
+use crate::responses;
 use crate::retention;
 use crate::secrets::Secrets;
 use crate::{database, listener, socket};
@@ -105,6 +106,7 @@ pub(crate) async fn build(
         nodes,
         blobs: Blobs::new(move |node| blamed.blame(node)),
         dialler: Arc::new(dialler(config)?),
+        responses: responses::Settings { store: config.store_responses, keep_days: config.keep_responses_days },
         idempotency: Idempotency::new(database.clone(), accounting.replica.id(), closing.clone()),
         prices: Prices::open(&database, config.default_price).await?,
         admissions: Arc::clone(&accounting.admissions),

@@ -4,6 +4,9 @@ use serde::Serialize;
 
 /// The last event of every OpenAI stream.
 pub const DONE: &str = "data: [DONE]\n\n";
+/// Stands at the end of a stream that is complete and in which OpenAI has no such event: a comment, which every client
+/// skips.
+pub const END: &str = ": end\n\n";
 
 /// An event without a name whose data is JSON.
 ///

@@ -22,6 +22,7 @@ mod operators;
 mod paid;
 mod processor;
 mod refusals;
+mod responses;
 mod sdk;
 mod seeds;
 mod sessions;

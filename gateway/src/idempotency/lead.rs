@@ -8,6 +8,7 @@ use axum::response::Response;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use openapi::error::ApiError;
+use openapi::sse;
 use uuid::Uuid;
 
 use super::ask::Ask;
@@ -246,10 +247,12 @@ impl Tail {
         self.0.drain(..self.0.len().saturating_sub(Self::LONGEST));
     }
 
-    /// True behind `data: [DONE]`.
+    /// True behind `data: [DONE]`, or the comment that stands for it.
     fn is_done(&self) -> bool {
-        let before = self.0.trim_ascii_end().strip_suffix(b"[DONE]");
-        before.is_some_and(|before| before.trim_ascii_end().ends_with(b"data:"))
+        let tail = self.0.trim_ascii_end();
+        let mark = tail.strip_suffix(b"[DONE]").map(|before| before.trim_ascii_end().ends_with(b"data:"));
+        let comment = tail.strip_suffix(sse::END.trim_ascii_end().as_bytes()).map(|before| before.ends_with(b"\n"));
+        mark.or(comment).unwrap_or(false)
     }
 }
 
@@ -287,6 +290,8 @@ mod tests {
         for at in 0..60 {
             assert!(is_done(b"data: {\"a\": \"a long piece of text\"}\n\ndata: [DONE]\n\n", at));
             assert!(is_done(b"data:[DONE]\r\n\r\n", at));
+            assert!(is_done(b"event: response.completed\ndata: {\"a\":1}\n\n: end\n\n", at));
+            assert!(!is_done(b"event: response.failed\ndata: {\"a\":\": end\"}\n\n", at));
             assert!(!is_done(b"data: {\"error\":{}}\n\n", at));
             assert!(!is_done(b"data: {\"a\":\"data: [DONE]\"}\n\n", at));
             assert!(!is_done(b"", at));

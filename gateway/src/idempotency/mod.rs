@@ -47,16 +47,34 @@ pub async fn serve(
     endpoint: Endpoint,
     body: Bytes,
 ) -> Result<Response, Failure> {
+    let compute =
+        move |app: App, caller, named, body| async move { inference::serve(&app, caller, named, endpoint, body).await };
+    serve_with(app, caller, submission, body, compute).await
+}
+
+/// The same for whatever computes an answer to a body.
+///
+/// # Errors
+/// What the client has to know, in OpenAI's shape.
+pub async fn serve_with<C>(
+    app: &App,
+    caller: Caller,
+    submission: Submission,
+    body: Bytes,
+    compute: impl FnOnce(App, Caller, Named, Bytes) -> C + Send + 'static,
+) -> Result<Response, Failure>
+where
+    C: Future<Output = Result<Response, Failure>> + Send + 'static,
+{
     let Submission { id, key } = submission;
-    let Some(key) = key else { return inference::serve(app, caller, Named::of(id), endpoint, body).await };
+    let Some(key) = key else { return compute(app.clone(), caller, Named::of(id), body).await };
     let ask = Ask::new(&app.secrets, (caller.key.account, id), &key, &body);
     // Whoever reads along does so with a key of their own.
     let watch = caller.watch();
     let revoked = async move { watch.revoked().cancelled().await };
     let app = app.clone();
     let idempotency = app.idempotency.clone();
-    let compute =
-        move |billed_as| async move { inference::serve(&app, caller, Named { id, billed_as }, endpoint, body).await };
+    let compute = move |billed_as| compute(app, caller, Named { id, billed_as }, body);
     idempotency.once(ask, compute, revoked).await
 }
 

@@ -21,13 +21,15 @@ const MOST_MODELS: usize = 8;
 pub enum Endpoint {
     ChatCompletions,
     Completions,
+    /// A chat completion that was asked for as a response.
+    Responses,
 }
 
 impl Endpoint {
-    /// The path, the same here and on the node.
+    /// The path on the node.
     pub const fn path(self) -> &'static str {
         match self {
-            Self::ChatCompletions => "/v1/chat/completions",
+            Self::ChatCompletions | Self::Responses => "/v1/chat/completions",
             Self::Completions => "/v1/completions",
         }
     }
@@ -37,12 +39,13 @@ impl Endpoint {
         match self {
             Self::ChatCompletions => "chat.completions",
             Self::Completions => "completions",
+            Self::Responses => "responses",
         }
     }
 
     const fn prompt_field(self) -> &'static str {
         match self {
-            Self::ChatCompletions => "messages",
+            Self::ChatCompletions | Self::Responses => "messages",
             Self::Completions => "prompt",
         }
     }
@@ -50,14 +53,14 @@ impl Endpoint {
     /// Nothing but the prompt can be asked for where it can stand before the answer.
     const fn fewest_tokens(self) -> i64 {
         match self {
-            Self::ChatCompletions => 1,
+            Self::ChatCompletions | Self::Responses => 1,
             Self::Completions => 0,
         }
     }
 
     const fn default_max_tokens(self) -> Option<u32> {
         match self {
-            Self::ChatCompletions => None,
+            Self::ChatCompletions | Self::Responses => None,
             Self::Completions => Some(DEFAULT_MAX_TOKENS),
         }
     }
@@ -102,7 +105,7 @@ impl Request {
         let max_tokens = sampling::max_tokens(&mut fields, endpoint.fewest_tokens())?.or(endpoint.default_max_tokens());
         let n = fields.integer("n", 1..=MOST_CHOICES)?.unwrap_or(1) as u64;
         let prompts = if endpoint == Endpoint::Completions { prompts(&mut fields)? } else { 1 };
-        if endpoint == Endpoint::ChatCompletions && !fields.left_over().any(|field| field == endpoint.prompt_field()) {
+        if endpoint != Endpoint::Completions && !fields.left_over().any(|field| field == endpoint.prompt_field()) {
             return Err(ApiError::missing(endpoint.prompt_field()));
         }
         Ok(Self {

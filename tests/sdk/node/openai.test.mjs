@@ -343,3 +343,44 @@ describe('errors', () => {
     await refusedAsBad(complete({ prompt: text }), 'context_length_exceeded', 'prompt');
   });
 });
+
+describe('responses', () => {
+  const asked = { model, input: 'Why is the sky blue?', max_output_tokens: 12, temperature: 0 };
+
+  test('a response is kept until it is deleted', async () => {
+    const response = await client.responses.create(asked);
+    assert.match(response.id, /^resp_/);
+    assert.ok(response.output_text.trim());
+    assert.equal(response.usage.total_tokens, response.usage.input_tokens + response.usage.output_tokens);
+    const kept = await client.responses.retrieve(response.id);
+    assert.deepEqual(kept.output, response.output);
+    const items = await client.responses.inputItems.list(response.id);
+    assert.equal(items.data[0].content[0].text, asked.input);
+    await client.responses.delete(response.id);
+    await assert.rejects(client.responses.retrieve(response.id), NotFoundError);
+  });
+
+  test('a stream adds up to the whole response', async () => {
+    const events = await collect(client.responses.create({ ...asked, stream: true }));
+    assert.deepEqual(events.map((event) => event.sequence_number), [...events.keys()]);
+    const text = events.filter((event) => event.type === 'response.output_text.delta').map((event) => event.delta);
+    const { response } = events.at(-1);
+    assert.equal(text.join(''), response.output[0].content[0].text);
+    assert.equal(text.join(''), (await client.responses.create(asked)).output_text);
+  });
+
+  test('the stream helper gives the final response', async () => {
+    const stream = client.responses.stream(asked);
+    const kinds = (await collect(stream)).map((event) => event.type);
+    assert.equal(kinds[0], 'response.created');
+    assert.ok((await stream.finalResponse()).output_text.trim());
+  });
+
+  test('a conversation goes on from an id', async () => {
+    const { id } = await client.responses.create(asked);
+    const next = await client.responses.create({ ...asked, input: 'And at night?', previous_response_id: id });
+    assert.equal(next.previous_response_id, id);
+    const unknown = client.responses.create({ ...asked, previous_response_id: 'resp_1' });
+    await assert.rejects(unknown, (error) => error instanceof BadRequestError && error.code === 'previous_response_not_found');
+  });
+});
