@@ -47,6 +47,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(responses::show, responses::delete))
         .routes(routes!(responses::input_items))
         .routes(routes!(responses::cancel))
+        .routes(routes!(v1::embeddings))
         .routes(routes!(v1::estimate))
         // People and scripts, with a session or a management key
         .routes(routes!(api::sessions::sign_in))

@@ -5,6 +5,7 @@ use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use openapi::chat::ChatCompletion;
 use openapi::completion::Completion;
+use openapi::embedding::EmbeddingList;
 use openapi::error::ApiError;
 use openapi::model::{Model, ModelList};
 
@@ -43,9 +44,22 @@ pub async fn completions(
     idempotency::serve(&app, caller, submission, Endpoint::Completions, body).await
 }
 
+/// Makes vectors of texts.
+#[utoipa::path(post, path = "/v1/embeddings", tag = "OpenAI", security(("key" = [])), params(Submission),
+    request_body(content = serde_json::Value, description = "As OpenAI's `embeddings.create`"),
+    responses((status = 200, body = EmbeddingList), Failure))]
+pub async fn embeddings(
+    app: App,
+    caller: Caller,
+    submission: Submission,
+    RawJson(body): RawJson,
+) -> Result<Response, Failure> {
+    idempotency::serve(&app, caller, submission, Endpoint::Embeddings, body).await
+}
+
 /// Says what a request would take: tokens, cost, energy, wait. The body is the request's own.
 #[utoipa::path(post, path = "/v1/estimate", tag = "OpenAI", security(("key" = [])),
-    request_body(content = serde_json::Value, description = "As for `/v1/chat/completions` or `/v1/completions`"),
+    request_body(content = serde_json::Value, description = "As for `/v1/chat/completions`, `/v1/completions` or `/v1/embeddings`"),
     responses((status = 200, body = Estimate), Failure))]
 pub async fn estimate(
     app: App,

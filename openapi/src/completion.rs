@@ -37,7 +37,7 @@ pub struct CompletionRequest {
     pub include_usage: bool,
 }
 
-/// The text to continue.
+/// A text, or its tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prompt {
     Text(String),
@@ -53,7 +53,7 @@ impl CompletionRequest {
         let mut fields = Fields::parse(body)?;
         let mut request = Self {
             model: fields.string("model")?.ok_or_else(|| ApiError::missing("model"))?,
-            prompts: prompts(&mut fields)?,
+            prompts: prompts(&mut fields, "prompt", MOST_PROMPTS)?,
             // Nothing but the prompt, and how likely it is, may be what is asked for.
             sampling: Sampling::read_with(&mut fields, 0)?,
             n: choices(&mut fields)?,
@@ -81,40 +81,40 @@ impl CompletionRequest {
     }
 }
 
-fn prompts(fields: &mut Fields<'_>) -> Result<Vec<Prompt>, ApiError> {
+/// The texts in a field: one, or a list of at most `most`.
+pub(crate) fn prompts(fields: &mut Fields<'_>, field: &str, most: usize) -> Result<Vec<Prompt>, ApiError> {
     const EXPECTED: &str = "a string, an array of token ids, or an array of either";
-    let value = fields.take("prompt")?.ok_or_else(|| ApiError::missing("prompt"))?;
+    let value = fields.take(field)?.ok_or_else(|| ApiError::missing(field))?;
     match &value {
         Value::Array(items) if matches!(items.first(), Some(Value::String(_) | Value::Array(_))) => {
-            if items.len() > MOST_PROMPTS {
-                let message =
-                    format!("Invalid 'prompt': {} prompts; at most {MOST_PROMPTS} can be asked at once.", items.len());
-                return Err(ApiError::invalid(message).with_param("prompt").with_code("array_above_max_length"));
+            if items.len() > most {
+                let message = format!("Invalid '{field}': {} texts; at most {most} can be sent at once.", items.len());
+                return Err(ApiError::invalid(message).with_param(field).with_code("array_above_max_length"));
             }
-            items.iter().map(prompt).collect()
+            items.iter().map(|item| prompt(item, field)).collect()
         }
-        Value::String(_) | Value::Array(_) => Ok(vec![prompt(&value)?]),
-        other => Err(wrong_type("prompt", EXPECTED, other)),
+        Value::String(_) | Value::Array(_) => Ok(vec![prompt(&value, field)?]),
+        other => Err(wrong_type(field, EXPECTED, other)),
     }
 }
 
-fn prompt(value: &Value) -> Result<Prompt, ApiError> {
+fn prompt(value: &Value, field: &str) -> Result<Prompt, ApiError> {
     const EXPECTED: &str = "a string or an array of token ids";
     let token = |id: &Value| {
         let number = id.as_u64().and_then(|id| u32::try_from(id).ok());
-        number.ok_or_else(|| wrong_type("prompt", EXPECTED, id))
+        number.ok_or_else(|| wrong_type(field, EXPECTED, id))
     };
     match value {
         Value::String(text) if !text.is_empty() => Ok(Prompt::Text(text.clone())),
         Value::Array(ids) if !ids.is_empty() => ids.iter().map(token).collect::<Result<_, _>>().map(Prompt::Tokens),
-        Value::String(_) | Value::Array(_) => Err(empty()),
-        other => Err(wrong_type("prompt", EXPECTED, other)),
+        Value::String(_) | Value::Array(_) => Err(empty(field)),
+        other => Err(wrong_type(field, EXPECTED, other)),
     }
 }
 
-fn empty() -> ApiError {
-    ApiError::invalid("Invalid 'prompt': it is empty. Send at least one token.")
-        .with_param("prompt")
+fn empty(field: &str) -> ApiError {
+    ApiError::invalid(format!("Invalid '{field}': a text is empty. Send at least one token."))
+        .with_param(field)
         .with_code("empty_string")
 }
 

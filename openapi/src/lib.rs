@@ -7,7 +7,7 @@
 //! - [`error`]: OpenAI's error body and the errors that both sides answer with
 //! - [`fields`]: reading a JSON request field by field, with OpenAI's messages
 //! - [`price`]: what a token costs, and how income is shared
-//! - [`chat`], [`completion`], [`responses`], [`model`], [`sampling`], [`usage`]: OpenAI's shapes
+//! - [`chat`], [`completion`], [`responses`], [`embedding`], [`model`], [`sampling`], [`usage`]: OpenAI's shapes
 //! - [`energy`]: what an answer cost in joules, and how well that is known; [`grid`]: what a grid's electricity emits;
 //!   [`hardware`]: what devices draw
 //! - [`sse`], [`frame`]: the event stream between node and gateway; [`continuation`]: how another node goes on with it
@@ -30,6 +30,8 @@ pub mod chat;
 pub mod completion;
 
 pub mod responses;
+
+pub mod embedding;
 
 pub mod model;
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::energy::{EnergyOffer, EnergyTerms};
 use crate::manifest::ModelManifest;
+use crate::model::ModelKind;
 use crate::price::Price;
 use crate::region::Region;
 
@@ -202,6 +203,9 @@ pub struct Offer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OfferedModel {
     pub manifest: ModelManifest,
+    /// What it makes of a text.
+    #[serde(default, skip_serializing_if = "is_text")]
+    pub kind: ModelKind,
     /// The most tokens that prompt and answer may have together.
     pub context_length: u32,
     /// What the operator asks for it. Without one the gateway's own list decides.
@@ -225,6 +229,11 @@ pub struct OfferedModel {
     /// The parameters of a request that it supports; none: all that it knows, and it refuses others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Vec<String>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_text(kind: &ModelKind) -> bool {
+    *kind == ModelKind::Text
 }
 
 /// How long a conversation is for a model.

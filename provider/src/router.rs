@@ -93,6 +93,7 @@ fn openai() -> OpenApiRouter<Doorway> {
         .routes(routes!(models))
         .routes(routes!(answer::chat))
         .routes(routes!(answer::completion))
+        .routes(routes!(answer::embed::embeddings))
 }
 
 /// Schemas that only responses without a typed body refer to.

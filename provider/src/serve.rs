@@ -1,6 +1,6 @@
 //! `commonwatt-node serve`: fetch, load, measure, listen, connect, and stop in good order.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use crate::config::ServeConfig;
 use crate::connect;
 use crate::energy::pools::EnginePlace;
 use crate::energy::setup::{self, Outside};
-use crate::engine::Engine;
+use crate::engine::{Embedder, Engine};
 use crate::identity::Identity;
 use crate::measure;
 use crate::metrics;
 use crate::node::{Backend, Node, Said};
 use crate::pull::catalogue::{self, CatalogueEntry};
-use crate::pull::{self, Peers, PullSettings};
+use crate::pull::{self, Peers, PullSettings, given};
 use crate::router;
 use crate::slots::Slots;
 use crate::upstream::Upstream;
@@ -127,6 +127,9 @@ async fn load(config: &ServeConfig) -> anyhow::Result<Ready> {
     if config.upstream.upstream.is_some() {
         bail!("--upstream is for a server of yours: say --engine openai with it");
     }
+    if let Some(folder) = given::folder(&config.model.source) {
+        return load_embedder(config, folder).await;
+    }
     let entry = catalogue::find(config.model.catalogued())?;
     let folder = fetch(config, entry).await?;
     let manifest = manifest(entry);
@@ -154,6 +157,18 @@ async fn fetch(config: &ServeConfig, entry: &CatalogueEntry) -> anyhow::Result<P
     let peers = Peers::among(&config.gateway, &config.model.data)?;
     let settings = PullSettings { peers, ..PullSettings::default() };
     Ok(pull::pull_with(entry, &config.model.source, &config.model.data, &settings).await?)
+}
+
+/// Loads the embedding model in a folder of the operator's own.
+async fn load_embedder(config: &ServeConfig, folder: &Path) -> anyhow::Result<Ready> {
+    let (name, licence) = (config.model.model.as_deref(), &config.upstream_model.licence);
+    let manifest = given::manifest(folder, name, licence).await?;
+    let blobs = Blobs::new(&manifest, folder);
+    tracing::info!(model = manifest.name, id = manifest.id(), "loading");
+    let backend = Backend::Embedder(Arc::new(Embedder::load(folder, config.context).await?));
+    // One text keeps all processors busy.
+    let slots = config.slots.unwrap_or(1);
+    Ok(Ready { backend, manifest, blobs, slots, tokens_per_second: None, place: EnginePlace::Here })
 }
 
 /// Asks the operator's own server for its model.

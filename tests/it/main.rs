@@ -7,6 +7,7 @@ mod attached;
 mod bad_input;
 mod chat;
 mod continuing;
+mod embeddings;
 mod endings;
 mod energy;
 mod engine;

@@ -28,6 +28,8 @@ mod scripted;
 
 mod scripted_gateway;
 
+pub mod tiny_embedder;
+
 mod wait;
 
 mod wire;
@@ -41,6 +43,7 @@ pub use postgres::Postgres;
 pub use process::{binary as program, free_port, processor_microseconds, resident_bytes};
 pub use scripted::{Behaviour, ScriptedNode};
 pub use scripted_gateway::{Reply, ScriptedGateway, Tunnel};
+pub use tiny_embedder::TinyEmbedder;
 pub use wait::{early_in_a_minute, eventually};
 pub use wire::Wire;
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use openapi::chat::FinishReason;
 use openapi::energy::{EnergyTerms, EnergyUsage, Status, disclose};
 use openapi::frame::UsageFrame;
+use openapi::model::ModelKind;
 use uuid::Uuid;
 
 use super::record::{AttemptEnergy, AttemptRecord, Outcome};
@@ -113,7 +114,10 @@ impl Attempt {
                 claim: Some(&used.energy),
             };
             app.court.hear(app, &node, &tried);
-            app.samples.after(node.id, &self.model.name);
+            // Samples are chats.
+            if self.model.kind == ModelKind::Text {
+                app.samples.after(node.id, &self.model.name);
+            }
         }
     }
 }

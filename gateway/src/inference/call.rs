@@ -33,6 +33,7 @@ pub(super) fn call(
 ) -> BoxFuture<'static, Result<Box<Events>, Fault>> {
     let made = make(app, said, &node, (request, body), call);
     let (silence, tokens, goes_on) = (app.node_silence, said.tokens(), said.model().is_some());
+    let longest = request.endpoint.longest_event();
     Box::pin(async move {
         let made = made.map_err(|error| Fault::Node(error.to_string()))?;
         let response = tokio::time::timeout(HEADERS_WITHIN, node.call(made)).await;
@@ -47,7 +48,7 @@ pub(super) fn call(
             });
         }
         let watch = StallWatch::new(node.typical_gap(), silence, Instant::now());
-        Ok(Box::new(Events::new(response.into_body(), watch, tokens)))
+        Ok(Box::new(Events::new(response.into_body(), watch, tokens, longest)))
     })
 }
 

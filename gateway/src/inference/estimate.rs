@@ -9,6 +9,7 @@ use hyper::Request as HttpRequest;
 use hyper::header::CONTENT_TYPE;
 use openapi::energy::EnergyTerms;
 use openapi::error::{ApiError, ErrorBody};
+use openapi::model::ModelKind;
 use openapi::node::{COUNT_PATH, PromptCount, TICKET_HEADER};
 use openapi::price::{BilledTokens, Price};
 use openapi::units::{Microjoules, Nanocredits};
@@ -21,7 +22,7 @@ use super::request::{Endpoint, Request};
 use super::route::no_node;
 use super::terms::Terms;
 use super::typical::Typical;
-use super::{context_length, dearest, node_failed, price};
+use super::{check_kind, context_length, dearest, node_failed, price};
 use crate::admission::Amounts;
 use crate::app::App;
 use crate::auth::Caller;
@@ -99,17 +100,18 @@ impl From<ApiError> for NoEstimate {
     }
 }
 
-/// Estimates a chat or a completion: the body says which. It counts as a request for the limits, and costs nothing.
+/// Estimates a chat, a completion or embeddings: the body says which. It counts as a request for the limits, and costs nothing.
 ///
 /// # Errors
 /// Those that the request itself would meet.
 pub async fn estimate(app: &App, caller: &Caller, id: Uuid, body: Bytes) -> Result<Estimate, NoEstimate> {
-    let endpoint = if has_messages(&body)? { Endpoint::ChatCompletions } else { Endpoint::Completions };
+    let endpoint = endpoint_of(&body)?;
     let request = Request::read(endpoint, body, &caller.key.routing)?;
     if !app.nodes.is_known(request.model()) {
         return Err(ApiError::model_not_found(request.model()).into());
     }
     caller.key.limits.check_model(request.model())?;
+    check_kind(app, &request)?;
     let _hold = app
         .admissions
         .hold(&caller.key, Amounts { requests: 1, ..Amounts::default() })
@@ -117,9 +119,12 @@ pub async fn estimate(app: &App, caller: &Caller, id: Uuid, body: Bytes) -> Resu
         .map_err(NoEstimate::Refused)?;
     let at = OffsetDateTime::now_utc();
     let model = request.model();
-    let priced = |node: &crate::nodes::Node| price(app, node, model, at);
+    let served = |node: &crate::nodes::Node| node.model_named(model).filter(|model| model.kind == endpoint.kind());
+    let priced = |node: &crate::nodes::Node| served(node).and_then(|_| price(app, node, model, at));
     app.nodes.await_one(model).await;
-    let counts = |node: &crate::nodes::Node| node.model_named(model).is_some_and(|model| model.continues);
+    let counts = |node: &crate::nodes::Node| {
+        served(node).is_some_and(|model| model.continues || model.kind == ModelKind::Embedding)
+    };
     let lease = app
         .nodes
         .lease(model, |node| priced(node).is_some() && counts(node))
@@ -220,7 +225,13 @@ async fn count(app: &App, lease: &Lease, id: Uuid, request: &Request) -> Result<
     }
 }
 
-fn has_messages(body: &[u8]) -> Result<bool, ApiError> {
+/// What a body is for, by the field that only its endpoint has.
+fn endpoint_of(body: &[u8]) -> Result<Endpoint, ApiError> {
     let fields = openapi::fields::Fields::parse(body)?;
-    Ok(!fields.left_over().any(|field| field == "prompt"))
+    let has = |name: &str| fields.left_over().any(|field| field == name);
+    Ok(match () {
+        () if has("prompt") => Endpoint::Completions,
+        () if has("input") && !has("messages") => Endpoint::Embeddings,
+        () => Endpoint::ChatCompletions,
+    })
 }

@@ -19,8 +19,6 @@ use super::request::Request;
 use crate::app::App;
 use crate::nodes::{Found, NodeBody, ServedModel, StallWatch};
 
-/// The longest event: an unstreamed answer is one.
-const LONGEST_EVENT: usize = 8 * 1024 * 1024;
 const NO_ANSWER: &str = "it ended without an answer";
 
 /// Why an attempt gave no answer.
@@ -159,9 +157,9 @@ pub(super) struct Events {
 
 impl Events {
     /// Those of an answer of which so many `tokens` are known: a node that computes them once more makes no new one for as
-    /// long as that takes.
-    pub(super) fn new(body: NodeBody, watch: StallWatch, tokens: u64) -> Self {
-        let (scanner, ready) = (Scanner::new(LONGEST_EVENT), VecDeque::new());
+    /// long as that takes. No event may have more than `longest` bytes.
+    pub(super) fn new(body: NodeBody, watch: StallWatch, tokens: u64, longest: usize) -> Self {
+        let (scanner, ready) = (Scanner::new(longest), VecDeque::new());
         Self { body, scanner, ready, watch, listens: false, tokens }
     }
 

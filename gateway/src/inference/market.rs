@@ -30,7 +30,8 @@ pub(super) struct View<'a> {
 impl View<'_> {
     /// The model as a node serves it, and its price for the request, if there is one.
     pub(super) fn served(&self, node: &Node) -> Option<(Arc<ServedModel>, Option<Price>)> {
-        let served = node.model_named(self.model)?;
+        // Another kind of model may have the same name.
+        let served = node.model_named(self.model).filter(|served| served.kind == self.request.endpoint.kind())?;
         let price = self.app.prices.of(node.id, &served.id, self.terms.at).map(|version| version.price);
         Some((served, price))
     }

@@ -47,6 +47,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
 use openapi::error::ApiError;
+use openapi::model::ModelKind;
 use openapi::units::Nanocredits;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -111,6 +112,7 @@ pub async fn serve_with(
         return Err(ApiError::model_not_found(request.model()).into());
     }
     request.models.iter().try_for_each(|model| caller.key.limits.check_model(model))?;
+    check_kind(app, &request)?;
     let revoked = caller.revoked();
     attempts::await_one(app, &request).await;
     let mut meter = match admit(app, caller, named, &request).await {
@@ -129,6 +131,22 @@ pub async fn serve_with(
             meter.finish().await;
             Err(error.into())
         }
+    }
+}
+
+/// Refuses a request that its models are not made for, as far as there are nodes that serve them.
+fn check_kind(app: &App, request: &Request) -> Result<(), ApiError> {
+    let wanted = request.endpoint.kind();
+    let other = |model: &String| {
+        let shelf = app.nodes.shelf(model);
+        let mut kinds = shelf.nodes().iter().filter_map(|node| Some(node.model_named(model)?.kind));
+        let first = kinds.next()?;
+        (first != wanted && kinds.all(|kind| kind != wanted)).then_some(first)
+    };
+    let others: Option<Vec<ModelKind>> = request.models.iter().map(other).collect();
+    match others.as_deref() {
+        Some([first, ..]) => Err(first.refusal(request.model())),
+        _ => Ok(()),
     }
 }
 

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use axum::body::Bytes;
 use openapi::completion::DEFAULT_MAX_TOKENS;
+use openapi::embedding;
 use openapi::error::ApiError;
 use openapi::fields::{Fields, wrong_type, wrong_value};
+use openapi::model::ModelKind;
 use openapi::sampling::{self, MOST_CHOICES};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -15,6 +17,8 @@ use crate::nodes::queue::Priority;
 
 /// Models that a request may name beside its own.
 const MOST_MODELS: usize = 8;
+/// The longest answer in text: an unstreamed one is one event.
+const LONGEST_TEXT: usize = 8 * 1024 * 1024;
 
 /// Which of the paths that compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +27,7 @@ pub enum Endpoint {
     Completions,
     /// A chat completion that was asked for as a response.
     Responses,
+    Embeddings,
 }
 
 impl Endpoint {
@@ -31,6 +36,7 @@ impl Endpoint {
         match self {
             Self::ChatCompletions | Self::Responses => "/v1/chat/completions",
             Self::Completions => "/v1/completions",
+            Self::Embeddings => "/v1/embeddings",
         }
     }
 
@@ -40,6 +46,7 @@ impl Endpoint {
             Self::ChatCompletions => "chat.completions",
             Self::Completions => "completions",
             Self::Responses => "responses",
+            Self::Embeddings => "embeddings",
         }
     }
 
@@ -47,6 +54,23 @@ impl Endpoint {
         match self {
             Self::ChatCompletions | Self::Responses => "messages",
             Self::Completions => "prompt",
+            Self::Embeddings => "input",
+        }
+    }
+
+    /// What a model has to make of a text for it.
+    pub(super) const fn kind(self) -> ModelKind {
+        match self {
+            Self::ChatCompletions | Self::Completions | Self::Responses => ModelKind::Text,
+            Self::Embeddings => ModelKind::Embedding,
+        }
+    }
+
+    /// The longest event that a node may send, in bytes.
+    pub(super) const fn longest_event(self) -> usize {
+        match self {
+            Self::ChatCompletions | Self::Completions | Self::Responses => LONGEST_TEXT,
+            Self::Embeddings => embedding::LONGEST_ANSWER,
         }
     }
 
@@ -54,7 +78,7 @@ impl Endpoint {
     const fn fewest_tokens(self) -> i64 {
         match self {
             Self::ChatCompletions | Self::Responses => 1,
-            Self::Completions => 0,
+            Self::Completions | Self::Embeddings => 0,
         }
     }
 
@@ -62,6 +86,7 @@ impl Endpoint {
         match self {
             Self::ChatCompletions | Self::Responses => None,
             Self::Completions => Some(DEFAULT_MAX_TOKENS),
+            Self::Embeddings => Some(0),
         }
     }
 }
@@ -93,7 +118,9 @@ impl Request {
         let mut fields = Fields::parse(&body)?;
         let model = fields.string("model")?.ok_or_else(|| ApiError::missing("model"))?;
         let models = models(model, fields.take("models")?.as_ref())?;
-        let stream = fields.boolean("stream")?.unwrap_or(false);
+        // Vectors are neither streamed nor counted in tokens.
+        let is_text = endpoint.kind() == ModelKind::Text;
+        let stream = is_text && fields.boolean("stream")?.unwrap_or(false);
         let preference = Preference::read(fields.take("provider")?.as_ref())?.merged(defaults);
         let priority = priority(fields.string("service_tier")?.as_deref())?;
         let parameters = match preference.require_parameters {
@@ -102,10 +129,14 @@ impl Request {
             }
             _ => Vec::new(),
         };
-        let max_tokens = sampling::max_tokens(&mut fields, endpoint.fewest_tokens())?.or(endpoint.default_max_tokens());
-        let n = fields.integer("n", 1..=MOST_CHOICES)?.unwrap_or(1) as u64;
-        let prompts = if endpoint == Endpoint::Completions { prompts(&mut fields)? } else { 1 };
-        if endpoint != Endpoint::Completions && !fields.left_over().any(|field| field == endpoint.prompt_field()) {
+        let asked = if is_text { sampling::max_tokens(&mut fields, endpoint.fewest_tokens())? } else { None };
+        let max_tokens = asked.or(endpoint.default_max_tokens());
+        let n = if is_text { fields.integer("n", 1..=MOST_CHOICES)?.unwrap_or(1) as u64 } else { 1 };
+        let prompts = match endpoint {
+            Endpoint::ChatCompletions | Endpoint::Responses => 1,
+            Endpoint::Completions | Endpoint::Embeddings => prompts(&mut fields, endpoint.prompt_field())?,
+        };
+        if endpoint.prompt_field() == "messages" && !fields.left_over().any(|field| field == endpoint.prompt_field()) {
             return Err(ApiError::missing(endpoint.prompt_field()));
         }
         Ok(Self {
@@ -142,9 +173,9 @@ impl Request {
 }
 
 /// How many prompts there are; whatever else is wrong with them is the node's to say.
-fn prompts(fields: &mut Fields<'_>) -> Result<u64, ApiError> {
-    match fields.take("prompt")? {
-        None => Err(ApiError::missing("prompt")),
+fn prompts(fields: &mut Fields<'_>, field: &str) -> Result<u64, ApiError> {
+    match fields.take(field)? {
+        None => Err(ApiError::missing(field)),
         Some(Value::Array(items)) if matches!(items.first(), Some(Value::String(_) | Value::Array(_))) => {
             Ok(items.len() as u64)
         }
@@ -205,6 +236,23 @@ mod tests {
         ] {
             assert_eq!(read(wrong).unwrap_err().detail.param.as_deref(), Some(param), "{wrong}");
         }
+    }
+
+    #[test]
+    fn texts_to_embed_are_counted_and_nothing_is_held_for_an_answer() {
+        let read = |body: &'static str| {
+            Request::read(Endpoint::Embeddings, Bytes::from_static(body.as_bytes()), &Preference::default())
+        };
+        // A stream or a limit is the node's to refuse.
+        for (body, prompts) in [
+            (r#"{"model":"a","input":["a","b"],"stream":true,"max_tokens":"x"}"#, 2),
+            (r#"{"model":"a","input":[1,2,3]}"#, 1),
+            (r#"{"model":"a","input":"text"}"#, 1),
+        ] {
+            let request = read(body).unwrap();
+            assert_eq!((request.prompts, request.max_tokens, request.stream), (prompts, Some(0), false), "{body}");
+        }
+        assert_eq!(read(r#"{"model":"a","prompt":"x"}"#).unwrap_err().detail.param.as_deref(), Some("input"));
     }
 
     #[test]

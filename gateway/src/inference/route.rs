@@ -226,6 +226,7 @@ impl Search {
     pub(super) fn kind(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.request.models.hash(&mut hasher);
+        self.request.endpoint.kind().hash(&mut hasher);
         self.request.parameters.hash(&mut hasher);
         self.request.preference.hash(&mut hasher);
         self.tried.hash(&mut hasher);

@@ -123,6 +123,7 @@ mod tests {
         Arc::new(ServedModel {
             name: "m".to_owned(),
             id: "bagaa".to_owned(),
+            kind: openapi::model::ModelKind::Text,
             context_length: 100,
             authors: Vec::new(),
             fingerprint: None,

@@ -1,5 +1,6 @@
 //! What a request can cost at most: the terms under which it is let in, and by which it is billed.
 
+use openapi::model::ModelKind;
 use openapi::price::{BilledTokens, Price};
 use openapi::units::Nanocredits;
 use time::OffsetDateTime;
@@ -33,8 +34,10 @@ impl Terms {
         let each = request.max_tokens.map_or(context, |most| u64::from(most).min(context));
         let most = each.saturating_mul(request.answers);
         let open_ended = request.max_tokens.is_none();
+        // What is added around a text to embed is less than what is written around it in the body.
+        let template = if request.endpoint.kind() == ModelKind::Text { TEMPLATE_TOKENS } else { 0 };
         Self {
-            prompt: (request.body.len() as u64 + TEMPLATE_TOKENS).min(context.saturating_mul(request.prompts)),
+            prompt: (request.body.len() as u64 + template).min(context.saturating_mul(request.prompts)),
             most,
             held: if open_ended { most.min(OPEN_ENDED) } else { most },
             at,

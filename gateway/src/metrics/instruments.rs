@@ -108,7 +108,11 @@ impl Instruments {
 
     /// Measures a request that has ended.
     pub(super) fn record(&self, model: &Model, request: &Request<'_>) {
-        let attributes = if request.endpoint == "completions" { &model.completion } else { &model.chat };
+        let attributes = match request.endpoint {
+            "completions" => &model.completion,
+            "embeddings" => &model.embedding,
+            _ => &model.chat,
+        };
         self.requests.add(1, &[model.label(), KeyValue::new("outcome", request.outcome.word())]);
         self.record_times(attributes, request);
         if request.node.is_some() {

@@ -81,7 +81,7 @@ pub struct Metrics {
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     pub model: &'a str,
-    /// As the database has it: `chat.completions`, `completions` or `responses`.
+    /// As the database has it: `chat.completions`, `completions`, `responses` or `embeddings`.
     pub endpoint: &'a str,
     /// None when it came to no node.
     pub node: Option<Uuid>,

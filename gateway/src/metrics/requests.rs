@@ -33,6 +33,7 @@ pub(super) struct Model {
     other: Arc<Offer>,
     pub(super) chat: Attributes,
     pub(super) completion: Attributes,
+    pub(super) embedding: Attributes,
     /// By tier.
     pub(super) per_token: [[KeyValue; 2]; Tier::ALL.len()],
 }
@@ -124,6 +125,7 @@ impl Model {
             other: Arc::new(Offer::new(OTHER)),
             chat: Attributes::new("chat", &name),
             completion: Attributes::new("text_completion", &name),
+            embedding: Attributes::new("embeddings", &name),
             per_token: Tier::ALL
                 .map(|tier| [KeyValue::new("model", name.clone()), KeyValue::new("tier", tier.letter())]),
             name,

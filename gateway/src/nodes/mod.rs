@@ -318,13 +318,9 @@ impl Nodes {
                 let manifest = &offered.manifest;
                 if models.iter().all(|model| model.id != manifest.name) {
                     let authors = manifest.authors.join(", ");
-                    models.push(Model::new(
-                        manifest.name.clone(),
-                        way.connected_at,
-                        authors,
-                        manifest.id(),
-                        offered.context_length,
-                    ));
+                    let (name, id) = (manifest.name.clone(), manifest.id());
+                    let model = Model::new(name, way.connected_at, authors, id, offered.context_length);
+                    models.push(model.of_kind(offered.kind));
                 }
             }
         }

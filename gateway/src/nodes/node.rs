@@ -10,6 +10,7 @@ use http_body_util::Full;
 use hyper::{Request, Response};
 use jsonwebtoken::{Algorithm, Header};
 use openapi::energy::EnergyTerms;
+use openapi::model::ModelKind;
 use openapi::node::{NodeStatus, Offer, Ticket};
 use openapi::price::Price;
 use uuid::Uuid;
@@ -57,6 +58,8 @@ pub struct ServedModel {
     pub name: String,
     /// Its content address.
     pub id: String,
+    /// What it makes of a text.
+    pub kind: ModelKind,
     /// The most tokens that prompt and answer may have together.
     pub context_length: u32,
     pub authors: Vec<String>,

@@ -96,6 +96,7 @@ impl Way {
             Arc::new(ServedModel {
                 name: model.manifest.name.clone(),
                 id: model.manifest.id(),
+                kind: model.kind,
                 context_length: model.context_length,
                 authors: model.manifest.authors.clone(),
                 fingerprint: model.fingerprint.clone(),

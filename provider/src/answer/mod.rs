@@ -1,9 +1,11 @@
 //! One answer, from the body to the last byte: read, tokenise, queue, compute, write. Where a server of the operator's
-//! computes, the body is passed on in place of tokens.
+//! computes, the body is passed on in place of tokens. Vectors of texts are [`embed`]'s.
 
 mod asked;
 
 mod choice;
+
+pub mod embed;
 
 mod line;
 
@@ -31,6 +33,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use openapi::continuation::{ChoiceSoFar, Continuation, SoFar};
 use openapi::error::ApiError;
+use openapi::model::ModelKind;
 use openapi::node::{PromptCount, Ticket};
 use openapi::upstream::Endpoint;
 use tokio::sync::mpsc;
@@ -86,7 +89,11 @@ pub(crate) async fn go_on(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
     let ticket = door.admit(&headers)?;
-    let Backend::Engine(engine) = &door.node.backend else { return Err(does_not_continue().into()) };
+    let engine = match &door.node.backend {
+        Backend::Engine(engine) => engine,
+        Backend::Embedder(_) => return Err(writes_nothing(&door.node).into()),
+        Backend::Upstream(_) => return Err(does_not_continue().into()),
+    };
     let begun: Continuation =
         serde_json::from_slice(&body).map_err(|error| ApiError::invalid_json(&error.to_string()))?;
     let endpoint = shape::endpoint_at(&begun.path).ok_or_else(|| ApiError::unknown_url("POST", &begun.path))?;
@@ -94,14 +101,20 @@ pub(crate) async fn go_on(
     compute((&door.node, engine), ticket.as_ref(), asked, begun.so_far).await
 }
 
-/// Counts the tokens of a request for either endpoint, and refuses what the endpoint would refuse.
+/// Counts the tokens of a request for any endpoint, and refuses what the endpoint would refuse.
 pub(crate) async fn count(
     State(door): State<Doorway>,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
     let ticket = door.admit(&headers)?;
-    let Backend::Engine(engine) = &door.node.backend else { return Err(does_not_count().into()) };
+    let engine = match &door.node.backend {
+        Backend::Engine(engine) => engine,
+        Backend::Embedder(embedder) => {
+            return Ok(json(&embed::count(&door.node, embedder, ticket.as_ref(), body).await?));
+        }
+        Backend::Upstream(_) => return Err(does_not_count().into()),
+    };
     let asked = Asked::read(engine, asked::endpoint_of(&body)?, &body)?;
     let most_tokens = asked.most_tokens(&door.node, ticket.as_ref())?;
     let most_tokens = most_tokens.into_iter().map(|most| (most * asked.n) as u64).sum();
@@ -115,6 +128,7 @@ async fn answer(door: &Doorway, headers: &HeaderMap, endpoint: Endpoint, body: &
             let asked = Asked::read(engine, endpoint, body)?;
             compute((&door.node, engine), ticket.as_ref(), asked, SoFar::default()).await
         }
+        Backend::Embedder(_) => Err(writes_nothing(&door.node).into()),
         Backend::Upstream(upstream) => {
             let seed = ticket.as_ref().map_or_else(random_seed, |ticket| ticket.seed);
             let passed = Passed::read((&door.node, upstream), ticket.as_ref(), endpoint, body, seed)?;
@@ -239,6 +253,10 @@ fn busy() -> ApiError {
 fn away() -> ApiError {
     const SECONDS: u32 = 10;
     ApiError::overloaded("The server behind this node is away. Try again shortly.", SECONDS)
+}
+
+fn writes_nothing(node: &Node) -> ApiError {
+    ModelKind::Embedding.refusal(&node.manifest.name)
 }
 
 fn does_not_continue() -> ApiError {

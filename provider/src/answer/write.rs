@@ -261,7 +261,7 @@ impl Work {
     }
 }
 
-fn failed(error: EngineError) -> Stopped {
+pub(super) fn failed(error: EngineError) -> Stopped {
     tracing::error!(%error, "an answer failed");
     Stopped::Failed(ApiError::internal())
 }

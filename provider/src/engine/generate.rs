@@ -23,7 +23,7 @@ use crate::slots::Slot;
 /// The engine failed while it worked on an answer. The reason is for the log.
 #[derive(Debug, thiserror::Error)]
 #[error("the engine failed: {0}")]
-pub struct EngineError(String);
+pub struct EngineError(pub(super) String);
 
 /// What one token added to an answer.
 #[derive(Clone, Debug, Default, PartialEq)]

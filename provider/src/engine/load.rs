@@ -16,6 +16,12 @@ pub enum LoadError {
     /// The engine gave up; its own reason follows.
     #[error("the engine could not load {file}: {reason}. Run `commonwatt-node pull` to check the file")]
     Engine { file: String, reason: String },
+    /// The engine gave up on an embedding model; its own reason follows.
+    #[error(
+        "the engine could not load the embedding model in {folder}: {reason}. It runs Qwen3-Embedding and EmbeddingGemma, \
+         from a folder with config.json, tokenizer.json, modules.json, what that names, and weights as .safetensors"
+    )]
+    Embedder { folder: String, reason: String },
     /// A model without a tokenizer can't be prompted with text.
     #[error("{file} holds no tokenizer, so no text can be given to it. Choose another model file")]
     NoTokenizer { file: String },
@@ -25,7 +31,7 @@ pub enum LoadError {
 }
 
 /// Sequences that the engine itself lets in; the slots in front of it are the real limit.
-const MAX_SEQUENCES: usize = 64;
+pub(super) const MAX_SEQUENCES: usize = 64;
 
 impl Engine {
     /// Loads `file` in `folder`; nothing is fetched from the network. `context_limit` lowers the model's own maximum.

@@ -5,6 +5,8 @@
 //! down). A [`hook::Hook`] chooses every token itself, so that the same seed gives the same text, and hands the token
 //! ids over; text, stop strings and endings are made from those ids in [`generate`].
 
+mod embedder;
+
 mod generate;
 
 mod guide;
@@ -25,6 +27,7 @@ mod text;
 
 mod untold;
 
+pub use embedder::Embedder;
 pub use generate::{EngineError, Generation, Said, Step, Task, Told};
 pub(crate) use guide::{
     ARGUMENTS_END, ARGUMENTS_FOLLOW, CALL_BEGINS, CALL_ENDS, NAME_FOLLOWS, THOUGHT_BEGINS, THOUGHT_ENDS,

@@ -4,6 +4,9 @@
 /// The models there are.
 pub mod catalogue;
 
+/// A folder of the operator's own that no catalogue knows.
+pub mod given;
+
 /// Where to look.
 mod source;
 

@@ -42,7 +42,7 @@ pub struct UpstreamModelConfig {
     /// How the server's model is quantised, such as Q4_K_M, AWQ or BF16.
     #[arg(long, env = "COMMONWATT_QUANTISATION", default_value = "unknown")]
     pub quantisation: String,
-    /// Licence of the server's model, as an SPDX identifier.
+    /// Licence of the server's model, or of an embedding model's folder, as an SPDX identifier.
     #[arg(long, env = "COMMONWATT_LICENCE", default_value = "unknown")]
     pub licence: String,
 }
