@@ -6,9 +6,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tests::{Behaviour, Gateway, Node, ScriptedNode, conversation};
 
-/// Until a node that says nothing is given up.
-const SILENCE: Duration = Duration::from_secs(5);
-
 fn signal(node: &Node, signal: Signal) {
     kill_process(Pid::from_raw(node.pid().cast_signed()).unwrap(), signal).unwrap();
 }
@@ -20,21 +17,20 @@ async fn a_hedged_request_does_not_wait_for_a_node_that_stands_still() {
     let stopped = Node::join(&gateway, &[]).await;
     let slow = gateway.get("/api/nodes").await["data"][0]["id"].clone();
     let _fast = Node::join(&gateway, &[]).await;
-    let provider = json!({"order": [slow], "hedge_after_ms": 500});
-    let body = conversation(json!({"max_tokens": 4, "temperature": 0, "provider": provider}));
+    let body = |provider: Value| conversation(json!({"max_tokens": 4, "temperature": 0, "provider": provider}));
 
-    let before = gateway.chat(&body).await;
+    let before = gateway.chat(&body(json!({"order": [slow]}))).await;
     assert_eq!(before.headers()["x-commonwatt-node"], slow.as_str().unwrap());
     let before: Value = before.json().await.unwrap();
     signal(&stopped, Signal::STOP);
     let since = Instant::now();
-    let response = gateway.chat(&body).await;
+    let response = gateway.chat(&body(json!({"order": [slow], "hedge_after_ms": 500}))).await;
     let (status, headers) = (response.status(), response.headers().clone());
     let answer: Value = response.json().await.unwrap();
     let took = since.elapsed();
     signal(&stopped, Signal::CONT);
     assert_eq!((status.as_u16(), &answer["choices"]), (200, &before["choices"]));
-    assert!((Duration::from_millis(500)..SILENCE).contains(&took), "{took:?}");
+    assert!(took >= Duration::from_millis(500), "{took:?}");
     let choice = headers["x-commonwatt-choice"].to_str().unwrap();
     let late = format!("hedge: node {} had not begun after 500 ms", slow.as_str().unwrap());
     assert!(choice.starts_with(&late), "{choice}");
@@ -44,6 +40,7 @@ async fn a_hedged_request_does_not_wait_for_a_node_that_stands_still() {
     assert_eq!(row["nanocredits"], first["nanocredits"], "the answer is billed, and nothing beside it: {row}");
     let attempts = row["attempts"].as_array().unwrap();
     let words: Vec<&Value> = attempts.iter().map(|attempt| &attempt["outcome"]).collect();
+    // Had its silence been waited for, the first one would have failed.
     assert_eq!(words, [&json!("outdone"), &json!("completed")], "{row}");
     assert_eq!((&attempts[0]["node"], &attempts[0]["completion_tokens"]), (&slow, &json!(0)), "{row}");
     gateway.engine_runs(0, Duration::from_secs(10)).await;
