@@ -122,7 +122,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         description = "OpenAI's API under /v1, management under /api, nodes under /node.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(openapi::error::ErrorBody, Problem)),
+    components(schemas(openapi::error::ErrorBody, Problem, crate::limits::Kind)),
     modifiers(&Security)
 )]
 struct Document;

@@ -42,3 +42,26 @@ async fn every_path_denies_without_credentials() {
     }
     assert!(checked >= 15, "only {checked} operations in the description");
 }
+
+/// Whatever the description refers to, it holds: programs that are made from it would not compile.
+#[tokio::test]
+async fn every_reference_of_the_description_leads_somewhere() {
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => fields.iter().for_each(|(name, value)| match value {
+                Value::String(reference) if name == "$ref" => found.push(reference.clone()),
+                value => references(value, found),
+            }),
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+    let gateway = Gateway::start().await;
+    let document: Value = gateway.client.get(gateway.url("/openapi.json")).send().await.unwrap().json().await.unwrap();
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.len() > 50, "{}", found.len());
+    let lost: Vec<&String> =
+        found.iter().filter(|reference| document.pointer(reference.trim_start_matches('#')).is_none()).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+}
