@@ -90,6 +90,26 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// A string within a field, which may be missing.
+///
+/// # Errors
+/// 400 on another type.
+pub(crate) fn optional(param: &str, value: Option<Value>) -> Result<Option<String>, ApiError> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(wrong_type(param, "a string", &other)),
+    }
+}
+
+/// A string within a field.
+///
+/// # Errors
+/// 400 when it is missing or of another type.
+pub(crate) fn required(param: &str, value: Option<Value>) -> Result<String, ApiError> {
+    optional(param, value)?.ok_or_else(|| ApiError::missing(param))
+}
+
 /// The 400 for a value of the wrong type, in OpenAI's words.
 pub fn wrong_type(name: &str, expected: &str, found: &Value) -> ApiError {
     let found = match found {

@@ -132,13 +132,14 @@ impl Request {
         let asked = if is_text { sampling::max_tokens(&mut fields, endpoint.fewest_tokens())? } else { None };
         let max_tokens = asked.or(endpoint.default_max_tokens());
         let n = if is_text { fields.integer("n", 1..=MOST_CHOICES)?.unwrap_or(1) as u64 } else { 1 };
+        let field = endpoint.prompt_field();
+        if !fields.left_over().any(|left| left == field) {
+            return Err(ApiError::missing(field));
+        }
         let prompts = match endpoint {
             Endpoint::ChatCompletions | Endpoint::Responses => 1,
-            Endpoint::Completions | Endpoint::Embeddings => prompts(&mut fields, endpoint.prompt_field())?,
+            Endpoint::Completions | Endpoint::Embeddings => prompts(&mut fields, field)?,
         };
-        if endpoint.prompt_field() == "messages" && !fields.left_over().any(|field| field == endpoint.prompt_field()) {
-            return Err(ApiError::missing(endpoint.prompt_field()));
-        }
         Ok(Self {
             endpoint,
             models,

@@ -212,13 +212,7 @@ pub async fn offers(database: &PgPool) -> Result<Vec<Offer>, sqlx::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::user::{self, NewUser};
-
-    async fn account(database: &PgPool, email: &str) -> Uuid {
-        let new = NewUser { email, name: "A", password_hash: "-", is_admin: false };
-        let id = user::create(database, new).await.unwrap().unwrap();
-        user::find(database, id).await.unwrap().unwrap().account_id
-    }
+    use crate::auth::user::somebody;
 
     async fn token(database: &PgPool, secrets: &Secrets, account: Uuid) -> [u8; 32] {
         secrets.hash(&create_token(database, secrets, account).await.unwrap().0).0
@@ -227,7 +221,7 @@ mod tests {
     #[sqlx::test(migrator = "crate::MIGRATOR")]
     async fn a_token_makes_one_node_and_a_key_stays_its_account_s(database: PgPool) {
         let secrets = Secrets::derive(&[1; 32]).unwrap();
-        let (ada, eve) = (account(&database, "ada@example.com").await, account(&database, "eve@example.com").await);
+        let (ada, eve) = (somebody(&database).await.0, somebody(&database).await.0);
         let key = [9u8; 32];
         let first = token(&database, &secrets, ada).await;
         let node = bind(&database, &first, "one", &key).await.unwrap().unwrap();
@@ -245,7 +239,7 @@ mod tests {
     #[sqlx::test(migrator = "crate::MIGRATOR")]
     async fn an_expired_token_is_no_token(database: PgPool) {
         let secrets = Secrets::derive(&[1; 32]).unwrap();
-        let ada = account(&database, "ada@example.com").await;
+        let ada = somebody(&database).await.0;
         let (text, _) = create_token(&database, &secrets, ada).await.unwrap();
         assert!(token_is_good(&database, &secrets, &text).await.unwrap());
         sqlx::query!("update enrolment_tokens set expires_at = now() - interval '1 second'")

@@ -200,15 +200,9 @@ mod tests {
     use time::Duration;
 
     use super::*;
-    use crate::auth::user::{self, NewUser};
+    use crate::auth::user::somebody;
     use crate::nodes::{enrol, registry};
     use crate::secrets::Secrets;
-
-    async fn account(database: &PgPool, email: &str) -> Uuid {
-        let new = NewUser { email, name: "A", password_hash: "-", is_admin: false };
-        let id = user::create(database, new).await.unwrap().unwrap();
-        user::find(database, id).await.unwrap().unwrap().account_id
-    }
 
     async fn node(database: &PgPool, account: Uuid, key: [u8; 32]) -> Uuid {
         let secrets = Secrets::derive(&[1; 32]).unwrap();
@@ -222,7 +216,7 @@ mod tests {
 
     #[sqlx::test(migrator = "crate::MIGRATOR")]
     async fn operators_change_their_own_nodes_and_administrators_any(database: PgPool) {
-        let (ada, eve) = (account(&database, "ada@example.com").await, account(&database, "eve@example.com").await);
+        let (ada, eve) = (somebody(&database).await.0, somebody(&database).await.0);
         let node = node(&database, ada, [9; 32]).await;
         let rename = Change { name: Some("two"), paused: None };
         assert!(!change(&database, Reach::Own(eve), node, rename).await.unwrap());
@@ -241,7 +235,7 @@ mod tests {
 
     #[sqlx::test(migrator = "crate::MIGRATOR")]
     async fn maintenance_is_planned_listed_and_called_off(database: PgPool) {
-        let (ada, eve) = (account(&database, "ada@example.com").await, account(&database, "eve@example.com").await);
+        let (ada, eve) = (somebody(&database).await.0, somebody(&database).await.0);
         let node = node(&database, ada, [9; 32]).await;
         let now = OffsetDateTime::now_utc();
         let times = |from: i64, until: i64| (now + Duration::hours(from), now + Duration::hours(until));
@@ -270,7 +264,7 @@ mod tests {
 
     #[sqlx::test(migrator = "crate::MIGRATOR")]
     async fn a_key_is_replaced_once_and_the_one_before_it_is_remembered(database: PgPool) {
-        let ada = account(&database, "ada@example.com").await;
+        let ada = somebody(&database).await.0;
         let (node, _other) = (node(&database, ada, [1; 32]).await, node(&database, ada, [7; 32]).await);
         let replace = async |from: u8, to: u8| replace_key(&database, node, (&[from; 32], &[to; 32])).await.unwrap();
         assert_eq!(signing_keys(&database, node).await.unwrap(), [vec![1; 32]]);

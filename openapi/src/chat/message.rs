@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
-use crate::fields::{Fields, wrong_type, wrong_value};
+use crate::fields::{Fields, required, wrong_type, wrong_value};
 
 /// One message of the conversation. Parts of text are joined.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,14 +144,6 @@ fn tool_calls(param: &str, value: Option<Value>) -> Result<Vec<CalledTool>, ApiE
         Ok(CalledTool { id, name, arguments })
     };
     items.into_iter().enumerate().map(call).collect()
-}
-
-fn required(param: &str, value: Option<Value>) -> Result<String, ApiError> {
-    match value {
-        None | Some(Value::Null) => Err(ApiError::missing(param)),
-        Some(Value::String(text)) => Ok(text),
-        Some(other) => Err(wrong_type(param, "a string", &other)),
-    }
 }
 
 fn has_content(value: Option<&Value>) -> bool {

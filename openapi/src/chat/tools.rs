@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use crate::error::{ApiError, echo};
-use crate::fields::{Fields, wrong_type, wrong_value};
+use crate::fields::{Fields, optional, required, wrong_type, wrong_value};
 
 /// As OpenAI allows.
 const MOST_TOOLS: usize = 128;
@@ -126,11 +126,7 @@ fn tool(index: usize, item: Value) -> Result<Tool, ApiError> {
         Some(other) => return Err(wrong_type(&at("function"), "an object", &other)),
         None => return Err(ApiError::missing(&at("function"))),
     };
-    let description = match function.remove("description") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) => Some(text),
-        Some(other) => return Err(wrong_type(&at("function.description"), "a string", &other)),
-    };
+    let description = optional(&at("function.description"), function.remove("description"))?;
     let parameters = match function.remove("parameters") {
         None | Some(Value::Null) => json!({"type": "object", "properties": {}, "additionalProperties": false}),
         Some(Value::Object(parameters)) => object_schema(&at("function.parameters"), parameters)?,
@@ -158,11 +154,7 @@ fn object_schema(param: &str, mut schema: Map<String, Value>) -> Result<Value, A
 }
 
 fn name(param: &str, value: Option<Value>) -> Result<String, ApiError> {
-    let name = match value {
-        None | Some(Value::Null) => return Err(ApiError::missing(param)),
-        Some(Value::String(name)) => name,
-        Some(other) => return Err(wrong_type(param, "a string", &other)),
-    };
+    let name = required(param, value)?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(is_plain) {
         let message = format!(

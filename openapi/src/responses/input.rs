@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::item::{Item, ItemStatus, Part, Speaker};
 use crate::error::{ApiError, echo};
-use crate::fields::{wrong_type, wrong_value};
+use crate::fields::{optional, required, wrong_type, wrong_value};
 
 /// Items that a request may bring.
 const MOST_ITEMS: usize = 10_000;
@@ -134,20 +134,6 @@ fn texts(param: &str, value: Option<Value>) -> Result<String, ApiError> {
         Some(Value::String(text)) => Ok(text),
         Some(list) => Ok(parts(param, list)?.iter().map(Part::text).collect()),
     }
-}
-
-/// A string that may be missing.
-pub(super) fn optional(param: &str, value: Option<Value>) -> Result<Option<String>, ApiError> {
-    match value {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(other) => Err(wrong_type(param, "a string", &other)),
-    }
-}
-
-/// A string.
-pub(super) fn required(param: &str, value: Option<Value>) -> Result<String, ApiError> {
-    optional(param, value)?.ok_or_else(|| ApiError::missing(param))
 }
 
 #[cfg(test)]

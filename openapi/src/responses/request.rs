@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::input::{self, Given, required};
+use super::input::{self, Given};
 use super::item::Item;
 use super::object::Response;
 use super::{chat, tools};
 use crate::chat::{refuse_unknown, refuse_unless};
 use crate::error::ApiError;
-use crate::fields::{Fields, wrong_type, wrong_value};
+use crate::fields::{Fields, optional, required, wrong_type, wrong_value};
 
 /// Handed on to the node, or read by the gateway, as in a chat completion.
 const PASSED_ON: [&str; 7] =
@@ -277,7 +277,7 @@ fn pass_on(fields: &mut Fields<'_>, chat: &mut Map<String, Value>, response: &mu
             chat.insert(name.to_owned(), value);
         }
     }
-    let text = |name: &str| input::optional(name, chat.get(name).cloned());
+    let text = |name: &str| optional(name, chat.get(name).cloned());
     response.prompt_cache_key = text("prompt_cache_key")?;
     response.safety_identifier = text("safety_identifier")?;
     response.user = text("user")?;

@@ -3,9 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::input::required;
 use crate::error::{ApiError, echo};
-use crate::fields::{wrong_type, wrong_value};
+use crate::fields::{required, wrong_type, wrong_value};
 
 /// The tools for the chat completion.
 pub(super) fn tools(tools: &[Value]) -> Result<Vec<Value>, ApiError> {

@@ -40,10 +40,12 @@ impl Asked {
     /// # Errors
     /// 400 that says what is wrong.
     pub(super) fn read(engine: &Engine, endpoint: Endpoint, body: &[u8]) -> Result<Self, ApiError> {
-        match endpoint {
+        let asked = match endpoint {
             Endpoint::Chat => Self::chat(engine, ChatRequest::parse(body)?),
             Endpoint::Completion => Self::completion(engine, CompletionRequest::parse(body)?),
-        }
+        }?;
+        check_tokens(engine, asked.sampling.logit_bias.iter().map(|(token, _)| *token), "logit_bias")?;
+        Ok(asked)
     }
 
     fn chat(engine: &Engine, request: ChatRequest) -> Result<Self, ApiError> {
@@ -61,7 +63,6 @@ impl Asked {
             must_call: tools.must_call(),
             parallel: tools.parallel,
         };
-        check_tokens(engine, sampling.logit_bias.iter().map(|(token, _)| *token), "logit_bias")?;
         Ok(Self {
             endpoint: Endpoint::Chat,
             model,
@@ -85,7 +86,6 @@ impl Asked {
                 Ok(tokens)
             }
         };
-        check_tokens(engine, sampling.logit_bias.iter().map(|(token, _)| *token), "logit_bias")?;
         Ok(Self {
             endpoint: Endpoint::Completion,
             model,

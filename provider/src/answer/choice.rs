@@ -145,10 +145,7 @@ impl Choice {
     }
 
     fn new_part(&mut self, part: Part) -> Option<Part> {
-        let text = match &part {
-            Part::Text(text) | Part::Thought(text) | Part::Arguments { text, .. } => text,
-            Part::Call { name, .. } => name,
-        };
+        let text = part.text();
         let known = text.len().min(usize::try_from(self.shown).unwrap_or(usize::MAX));
         self.shown -= known as u64;
         if known == text.len() {
@@ -179,11 +176,7 @@ mod tests {
     const ANSWER: &str = "Né: <tool_call>\n{\"name\": \"sum\", \"arguments\": {\"of\": []}}\n</tool_call>";
 
     fn bytes(parts: &[Part]) -> u64 {
-        let length = |part: &Part| match part {
-            Part::Text(text) | Part::Thought(text) | Part::Arguments { text, .. } => text.len() as u64,
-            Part::Call { name, .. } => name.len() as u64,
-        };
-        parts.iter().map(length).sum()
+        parts.iter().map(|part| part.text().len() as u64).sum()
     }
 
     #[test]

@@ -22,6 +22,16 @@ pub(super) enum Part {
     },
 }
 
+impl Part {
+    /// The text in it; of a call the name.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Thought(text) | Self::Arguments { text, .. } => text,
+            Self::Call { name, .. } => name,
+        }
+    }
+}
+
 /// Where in the answer the next piece belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -68,7 +78,7 @@ impl Splitter {
         self.held.push_str(piece);
         let mut parts = Vec::new();
         while self.advance(&mut parts) {}
-        parts.retain(|part| !matches!(part, Part::Text(text) | Part::Thought(text) | Part::Arguments { text, .. } if text.is_empty()));
+        parts.retain(|part| !part.text().is_empty());
         parts
     }
 
@@ -84,10 +94,7 @@ impl Splitter {
             Place::Start | Place::Text => Part::Text(rest),
             Place::Name => Part::Text(format!("{CALL_BEGINS}{rest}")),
         };
-        match &part {
-            Part::Text(text) | Part::Thought(text) | Part::Arguments { text, .. } if text.is_empty() => Vec::new(),
-            _ => vec![part],
-        }
+        if part.text().is_empty() { Vec::new() } else { vec![part] }
     }
 
     /// One step; false when more has to come first.
