@@ -16,6 +16,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+/// glibc's gives the memory of each batch of records back to the kernel and asks for it again; measured with
+/// `commonwatt-bench overhead`, that is a good part of what accounting costs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let config = Config::parse();
     let filter = EnvFilter::try_from_env("COMMONWATT_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
