@@ -8,6 +8,7 @@ use openapi::price::Price;
 use openapi::units::Nanocredits;
 
 use crate::auth::address::TrustedProxies;
+use crate::energy::honesty::canary::ONE_IN;
 use crate::nodes::SILENCE;
 use crate::nodes::direct::address::AllowedNetworks;
 
@@ -124,10 +125,13 @@ pub struct ServeConfig {
     /// OpenTelemetry collector that gets the same metrics over OTLP, such as http://127.0.0.1:4318.
     #[arg(long, env = "COMMONWATT_METRICS_COLLECTOR", hide_env_values = true)]
     pub metrics_collector: Option<String>,
-    /// File with an inference key of this gateway: after one in 500 requests its node gets one more in this key's name,
-    /// whose work is known, and what it claims in energy is compared with what others claim.
+    /// File with an inference key of this gateway: after some requests their node gets one more in this key's name, whose
+    /// work is known, and what it claims in energy is compared with what others claim.
     #[arg(long, env = "COMMONWATT_SAMPLING_KEY_FILE")]
     pub sampling_key_file: Option<PathBuf>,
+    /// After one in so many requests, chosen by chance.
+    #[arg(long, env = "COMMONWATT_SAMPLING_ONE_IN", default_value_t = ONE_IN, value_parser = clap::value_parser!(u64).range(1..))]
+    pub sampling_one_in: u64,
     /// Most connections of clients at once. When there are more, those that have been silent for longest are closed. Each
     /// takes a file descriptor; a quarter of those that the system allows is kept for everything else.
     #[arg(long, env = "COMMONWATT_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]

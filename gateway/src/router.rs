@@ -1,7 +1,7 @@
 //! Every route and every layer of the gateway, on one screen.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
@@ -35,6 +35,8 @@ pub struct RequestId(pub Uuid);
 /// A database that takes longer to say anything is away.
 const DATABASE_WITHIN: Duration = Duration::from_secs(2);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Milliseconds until the reply began, under OpenAI's name.
+const PROCESSING: HeaderName = HeaderName::from_static("openai-processing-ms");
 
 fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
@@ -145,7 +147,10 @@ async fn with_request_id(mut request: Request, next: Next) -> Response {
     let id = Uuid::now_v7();
     request.extensions_mut().insert(RequestId(id));
     let span = tracing::info_span!("http", request = %id, method = %request.method(), path = request.uri().path());
+    let began = Instant::now();
     let mut response = next.run(request).instrument(span).await;
+    let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    response.headers_mut().insert(PROCESSING, milliseconds.into());
     if let Ok(value) = HeaderValue::try_from(id.to_string()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }

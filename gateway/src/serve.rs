@@ -117,7 +117,7 @@ pub(crate) async fn build(
         hedging: Hedging::default(),
         energies: Energies::default(),
         court: Court::new(secrets.canaries, config.internal_listen.is_none()),
-        samples: Samples::default(),
+        samples: Samples::new(config.sampling_one_in),
         metrics: Arc::new(Metrics::new(config.metrics_collector.as_deref())?),
         metering: config.accounting.metering == Metering::On,
         queue_patience: Duration::from_secs(config.queue_seconds),

@@ -41,6 +41,7 @@ async fn whatever_is_sent_the_answer_is_a_clean_4xx() {
         };
         assert_eq!(response.status(), status, "{what}");
         assert!(response.headers().contains_key("x-request-id"), "{what}");
+        assert!(response.headers().contains_key("openai-processing-ms"), "{what}");
         assert_eq!(response.headers()["content-type"], "application/json", "{what}");
         let text = response.text().await.unwrap();
         let error = serde_json::from_str::<Value>(&text).unwrap()["error"].clone();

@@ -58,7 +58,7 @@ async fn hedging_can_be_an_account_s_default_and_is_refused_out_of_range() {
     let refused = gateway.chat(&conversation(json!({"provider": {"hedge_after_ms": 0}}))).await;
     assert_eq!(refused.status(), 400);
     let error: Value = refused.json().await.unwrap();
-    assert!(error["error"]["message"].as_str().unwrap().contains("from 1 to 60000, and 'auto'"), "{error}");
+    assert!(error["error"]["message"].as_str().unwrap().contains("from 1 to 60000, 'auto', and 'off'"), "{error}");
 
     let body = conversation(json!({"stream": true, "provider": {"order": [hanging.id]}}));
     let response = gateway.chat(&body).await;

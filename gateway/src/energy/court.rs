@@ -128,8 +128,9 @@ impl Court {
     }
 }
 
-/// What speaks against the node is told to everybody, and to the log.
-fn publish(app: &App, node: Uuid, verdicts: Vec<Verdict>, (before, after): (Standing, Standing)) {
+/// What newly speaks against the node is told to everybody, and to the log; what was held against it already is no news.
+fn publish(app: &App, node: Uuid, mut verdicts: Vec<Verdict>, (before, after): (Standing, Standing)) {
+    verdicts.retain(|verdict| !before.reasons.contains(&verdict.reason));
     for verdict in &verdicts {
         tracing::warn!(%node, kind = ?verdict.kind, reason = verdict.reason, "a node's energy figures are doubtful");
     }

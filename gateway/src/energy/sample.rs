@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::honesty::canary::{Canaries, ONE_IN};
+use super::honesty::canary::Canaries;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::inference::{self, Endpoint, Named};
@@ -52,6 +52,8 @@ const FORMS: [&str; 8] = [
 /// Chooses the nodes that get one.
 #[derive(Debug)]
 pub struct Samples {
+    /// One request in so many is followed by one.
+    one_in: u64,
     to: mpsc::Sender<(Uuid, String)>,
     /// Taken by whoever sends them. While nobody does, the channel is full, and nothing happens.
     waiting: Mutex<Option<Waiting>>,
@@ -60,14 +62,13 @@ pub struct Samples {
 /// Nodes that are to get one, and for which model.
 pub type Waiting = mpsc::Receiver<(Uuid, String)>;
 
-impl Default for Samples {
-    fn default() -> Self {
-        let (to, waiting) = mpsc::channel(MOST_WAITING);
-        Self { to, waiting: Mutex::new(Some(waiting)) }
-    }
-}
-
 impl Samples {
+    /// After one in so many requests.
+    pub fn new(one_in: u64) -> Self {
+        let (to, waiting) = mpsc::channel(MOST_WAITING);
+        Self { one_in, to, waiting: Mutex::new(Some(waiting)) }
+    }
+
     /// What waits, for the one that sends.
     pub fn waiting(&self) -> Option<Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -75,7 +76,7 @@ impl Samples {
 
     /// A node has answered a request for this model.
     pub fn after(&self, node: Uuid, model: &str) {
-        if fastrand::u64(..ONE_IN) == 0 {
+        if fastrand::u64(..self.one_in) == 0 {
             // When many wait already, this one more makes no difference.
             let _ = self.to.try_send((node, model.to_owned()));
         }
@@ -132,11 +133,12 @@ fn body(model: &str) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::honesty::canary::ONE_IN;
     use super::*;
 
     #[test]
     fn one_request_in_some_hundred_brings_its_node_another_one() {
-        let samples = Samples::default();
+        let samples = Samples::new(ONE_IN);
         let mut waiting = samples.waiting().unwrap();
         let node = Uuid::from_u128(7);
         let mut sent = 0;

@@ -245,6 +245,7 @@ class Headers(SdkCase):
     def assert_headers(self, headers):
         for name in ("x-request-id", "x-commonwatt-request-id", "x-commonwatt-node"):
             self.assert_uuid(headers[name])
+        self.assertGreaterEqual(int(headers["openai-processing-ms"]), 0)
 
     def test_raw_response(self):
         response = client.chat.completions.with_raw_response.create(**{**GREEDY, "max_tokens": 4})

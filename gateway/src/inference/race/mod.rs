@@ -174,6 +174,7 @@ impl Second {
         let after = match hedge {
             Hedge::After(time) => time,
             Hedge::Auto => app.hedging.usual(&node.model_named(&first.model)?.id)?,
+            Hedge::Off => return None,
         };
         Some(Self { at: Instant::now() + after, after, beside: node.id, model: first.model.clone() })
     }

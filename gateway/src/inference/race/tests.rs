@@ -310,6 +310,7 @@ async fn nobody_is_asked_beside_the_first_where_that_is_not_to_be(database: PgPo
     for provider in [
         json!({}),
         json!({"hedge_after_ms": "auto"}),
+        json!({"hedge_after_ms": "off"}),
         json!({"hedge_after_ms": 800, "allow_fallbacks": false}),
         only(stage.nodes[0].id),
     ] {

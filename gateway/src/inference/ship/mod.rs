@@ -27,8 +27,9 @@ const BATCH: usize = 500;
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 /// A database that takes longer for a batch is away.
 const WITHIN: Duration = Duration::from_secs(20);
-/// Small batches cost more, here and in the database, than they are worth to anybody.
-const GATHER: Duration = Duration::from_millis(500);
+/// Small batches cost more, here and in the database, than they are worth to anybody; rows are to be there half a second
+/// after the last byte.
+const GATHER: Duration = Duration::from_millis(250);
 
 /// Ships until `stop` is given and nothing waits any more.
 pub async fn ship(journal: Journal, database: PgPool, replica: Uuid, stop: CancellationToken) {

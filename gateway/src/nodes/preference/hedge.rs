@@ -10,6 +10,7 @@ use super::object::Object;
 
 const KEY: &str = "hedge_after_ms";
 const AUTO: &str = "auto";
+const OFF: &str = "off";
 /// The latest; by then a node has long begun, or been given up.
 const LATEST_MILLISECONDS: u64 = 60_000;
 
@@ -20,15 +21,18 @@ pub enum Hedge {
     After(Duration),
     /// As long as all but the slowest twentieth of the model's answers took of late.
     Auto,
+    /// For ever, whatever the account's own preferences say.
+    Off,
 }
 
 impl Hedge {
     pub(super) fn read(fields: &Object<'_>) -> Result<Option<Self>, ApiError> {
-        const SUPPORTED: &str = "a whole number of milliseconds from 1 to 60000, and 'auto'";
+        const SUPPORTED: &str = "a whole number of milliseconds from 1 to 60000, 'auto', and 'off'";
         let wrong = |found: &str| Err(wrong_value(&fields.param(KEY), found, SUPPORTED));
         match fields.get(KEY) {
             None => Ok(None),
             Some(Value::String(word)) if word == AUTO => Ok(Some(Self::Auto)),
+            Some(Value::String(word)) if word == OFF => Ok(Some(Self::Off)),
             Some(Value::String(word)) => wrong(word),
             Some(Value::Number(number)) if !number.is_f64() => match milliseconds(number) {
                 Some(milliseconds) => Ok(Some(Self::After(Duration::from_millis(milliseconds)))),
@@ -43,6 +47,7 @@ impl Hedge {
             // What was read fits.
             Self::After(time) => Value::from(u64::try_from(time.as_millis()).unwrap_or(LATEST_MILLISECONDS)),
             Self::Auto => AUTO.into(),
+            Self::Off => OFF.into(),
         }
     }
 }

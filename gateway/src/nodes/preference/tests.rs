@@ -184,6 +184,8 @@ fn what_is_not_asked_comes_from_the_account_and_what_it_denies_stays_denied() {
     assert_eq!(read(&asked).merged(&read(&defaults)).to_value(), merged);
     let allowed = read(&json!({"data_collection": "deny"})).merged(&read(&json!({"data_collection": "allow"})));
     assert_eq!(allowed.data_collection, Some(DataCollection::Deny), "a request may ask for more");
+    let alone = read(&json!({"hedge_after_ms": "off"})).merged(&read(&json!({"hedge_after_ms": 800})));
+    assert_eq!(alone.hedge, Some(Hedge::Off), "a request may do without");
 }
 
 #[test]
@@ -217,7 +219,7 @@ fn preferences() -> impl Strategy<Value = Preference> {
     let flags = (maybe(any::<bool>()), maybe(any::<bool>()), maybe(proptest::sample::select(vec!["allow", "deny"])));
     let lists = (words(&["int4", "unknown", "Q4_1", "IQ2_XXS"]), words(&["EU", "EEA", "DE", "US-CA", "SE-SE3"]));
     let sort = maybe(proptest::sample::select(Sort::ALL.map(Sort::word).to_vec()));
-    let hedge = maybe(prop_oneof![Just(json!("auto")), (1_u32..=60_000).prop_map(Value::from)]);
+    let hedge = maybe(prop_oneof![Just(json!("auto")), Just(json!("off")), (1_u32..=60_000).prop_map(Value::from)]);
     let energy = (maybe(1e-6..1e10), maybe(proptest::sample::select(vec!["A", "E"])), hedge);
     (nodes, prices, flags, lists, sort, energy).prop_map(|(nodes, prices, flags, lists, sort, energy)| {
         let credits = |part: Option<u64>| part.map(|part| Nanocredits::new(part).credits());

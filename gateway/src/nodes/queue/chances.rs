@@ -1,5 +1,7 @@
 //! What is tried at which chance.
 
+use futures_util::FutureExt;
+
 use super::tests::{WIDE, at, waiter};
 use super::*;
 
@@ -57,4 +59,42 @@ async fn when_there_is_no_more_nobody_else_is_tried() {
     let _waiting: Vec<_> = (0..100).map(enter).collect();
     queue.serve(Chance::At(at(7)));
     assert_eq!((queue.length(), tries.load(Ordering::Relaxed)), (99, 2));
+}
+
+/// Room of which the queue is not told, and a way to take it.
+fn unannounced() -> (Arc<AtomicUsize>, impl FnMut(Chance) -> Tried<()> + Clone + Send + 'static) {
+    let room = Arc::new(AtomicUsize::new(0));
+    let free = Arc::clone(&room);
+    let one_less = move || free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(1));
+    (room, move |_| if one_less().is_ok() { Tried::Got(()) } else { Tried::Nothing })
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_that_nobody_announced_is_found_before_a_place_is_given_up() {
+    let queue = Queue::<()>::new(WIDE);
+    let (room, take) = unannounced();
+    let [first, second] = [1, 1].map(|number| queue.enter(waiter(number, Priority::Normal), take.clone()).unwrap());
+    room.store(1, Ordering::Relaxed);
+    assert!(first.await.is_ok());
+    assert!(second.await.is_err(), "it was the only one");
+    assert_eq!((queue.length(), room.load(Ordering::Relaxed)), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_that_nobody_announced_is_found_before_anybody_is_turned_away() {
+    let queue = Queue::<()>::new(Bounds { requests: 2, ..WIDE });
+    let (room, take) = unannounced();
+    let enter = |number| queue.enter(waiter(number, Priority::Normal), take.clone());
+    let [first, second] = [1, 2].map(|number| enter(number).unwrap());
+    assert!(enter(3).is_err());
+    room.store(1, Ordering::Relaxed);
+    let third = enter(3).unwrap();
+    assert!(first.now_or_never().is_some_and(|got| got.is_ok()), "who came first");
+    assert!(enter(4).is_err());
+    room.store(3, Ordering::Relaxed);
+    let fourth = enter(4).unwrap();
+    for served in [second, third, fourth] {
+        assert!(served.now_or_never().is_some_and(|got| got.is_ok()));
+    }
+    assert_eq!((queue.length(), room.load(Ordering::Relaxed)), (0, 0));
 }

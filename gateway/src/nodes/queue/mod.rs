@@ -201,6 +201,10 @@ impl<T: Send + 'static> Queue<T> {
         // Counted before it looks: whoever makes room afterwards sees it (see `serve`).
         self.waiting.store(line.length() + 1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
+        if self.reached(&line, &waiter).is_some() {
+            // Room that nobody announced goes to those who wait, before anybody is turned away.
+            handed.extend(line.hand_out_kind(waiter.kind, now, |entry| entry.take(Chance::Anywhere)));
+        }
         let found = if line.has(waiter.kind) { Tried::Nothing } else { entry.take(Chance::Anywhere) };
         let place = if let Tried::Got(found) = found {
             handed.push((entry, found));
@@ -258,13 +262,26 @@ impl<T: Send + 'static> Queue<T> {
         handed
     }
 
-    /// Gives up a place; says when to try again. None when it was given up, or served, before.
-    fn leave(&self, place: &line::Place) -> Option<Duration> {
+    /// Gives up a place.
+    fn leave(&self, place: &line::Place) {
         let mut line = self.lock();
-        let left = line.leave(place);
+        // Dropped once the queue is unlocked.
+        let _left = line.leave(place);
+        self.unlock(line);
+    }
+
+    /// Gives up a place whose time has passed, after a last look at all nodes: room that nobody announces, such as that of a
+    /// node whose rest is over, is tried for some kinds only at a time. Else it says when to try again. None when the place
+    /// was given up, or served, before.
+    fn pass(&self, place: &line::Place) -> Option<Result<T, Duration>> {
+        let mut line = self.lock();
+        let last = line.look_last(place, Instant::now(), |entry| entry.take(Chance::Anywhere));
         let retry_after = line.retry_after(place.waiter.kind);
         self.unlock(line);
-        left.map(|_| retry_after)
+        last.map(|(_left, found)| match found {
+            Tried::Got(found) => Ok(found),
+            Tried::Nothing | Tried::NoMore => Err(retry_after),
+        })
     }
 
     fn reached(&self, line: &Line<Entry<T>>, waiter: &Waiter) -> Option<Why> {

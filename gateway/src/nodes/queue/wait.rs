@@ -64,8 +64,9 @@ impl<T: Send + 'static> Future for Waiting<T> {
         }
         ready!(this.deadline.as_mut().poll(context));
         // When its place is gone, what it waited for is on its way.
-        match this.place.take().and_then(|place| this.queue.leave(&place)) {
-            Some(retry_after) => this.passed(retry_after),
+        match this.place.take().and_then(|place| this.queue.pass(&place)) {
+            Some(Ok(given)) => Poll::Ready(Ok(given)),
+            Some(Err(retry_after)) => this.passed(retry_after),
             None => Poll::Pending,
         }
     }

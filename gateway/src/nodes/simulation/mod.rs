@@ -161,8 +161,11 @@ impl House {
         let now = self.world().now;
         self.tell(now).await;
         let (_, waiting) = self.waiting.remove(&request).unwrap();
-        assert!(unconstrained(waiting).now_or_never().unwrap().is_err(), "its time has passed");
-        self.world().refuse(request, Outcome::Refused);
+        match unconstrained(waiting).now_or_never().unwrap() {
+            // The last look has found something.
+            Ok(_) => self.world().served.retain(|served| *served != request),
+            Err(_) => self.world().refuse(request, Outcome::Refused),
+        }
     }
 }
 

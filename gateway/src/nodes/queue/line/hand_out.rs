@@ -5,7 +5,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use tokio::time::Instant;
 
 use super::super::Tried;
-use super::{Head, Line, Turn};
+use super::{Head, Line, Place, Turn};
 
 impl<E> Line<E> {
     /// Hands out, in fair order, what `take` finds for those who wait, until it says that there is no more. A kind for whose
@@ -29,6 +29,40 @@ impl<E> Line<E> {
         let kinds: Vec<u64> = after.chain(self.kinds.range(..=self.tried)).take(most).map(|(kind, _)| *kind).collect();
         self.tried = kinds.last().copied().unwrap_or(self.tried);
         self.hand_out_of(now, |kind| kinds.contains(&kind), &mut take)
+    }
+
+    /// The same for one kind.
+    pub(in super::super) fn hand_out_kind<T>(
+        &mut self,
+        kind: u64,
+        now: Instant,
+        mut take: impl FnMut(&mut E) -> Tried<T>,
+    ) -> Vec<(E, T)> {
+        let mut handed = Vec::new();
+        while let Some(head) = self.head(kind, now) {
+            let Some((place, entry)) = self.entry(&head) else { break };
+            let place = *place;
+            let Tried::Got(found) = take(entry) else { break };
+            self.charge(&place, now);
+            handed.extend(self.leave(&place).map(|entry| (entry, found)));
+        }
+        handed
+    }
+
+    /// Takes one away after a try for it alone. None when it has gone before.
+    pub(in super::super) fn look_last<T>(
+        &mut self,
+        place: &Place,
+        now: Instant,
+        take: impl FnOnce(&mut E) -> Tried<T>,
+    ) -> Option<(E, Tried<T>)> {
+        let lanes = self.accounts.get_mut(&place.waiter.account)?.lanes.get_mut(&place.waiter.kind)?;
+        let (_, entry) = lanes.class(place.waiter.priority).get_mut(&place.arrival)?;
+        let found = take(entry);
+        if matches!(found, Tried::Got(_)) {
+            self.charge(place, now);
+        }
+        self.leave(place).map(|entry| (entry, found))
     }
 
     fn hand_out_of<T, R: Into<Tried<T>>>(
