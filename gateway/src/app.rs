@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::Admissions;
+use crate::aliases::Aliases;
 use crate::auth::address::TrustedProxies;
 use crate::auth::key::Keys;
 use crate::auth::password::Passwords;
@@ -44,6 +45,7 @@ pub struct Parts {
     /// Reaches the hosts that others have named.
     pub(crate) dialler: Arc<Dialler>,
     pub prices: Prices,
+    pub aliases: Aliases,
     pub admissions: Arc<Admissions>,
     pub journal: Journal,
     pub running: Arc<Running>,

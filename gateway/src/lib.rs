@@ -43,6 +43,8 @@ pub mod admission;
 
 pub mod prices;
 
+pub mod aliases;
+
 pub mod energy;
 
 pub mod inference;
@@ -78,6 +80,8 @@ mod listener;
 mod places;
 
 mod socket;
+
+mod statuses;
 
 pub mod up;
 

@@ -26,7 +26,7 @@ use crate::error::{Failure, Problem};
 use crate::nodes::direct::advertise;
 use crate::nodes::{blobs, enrol, key, standing, tunnel};
 use crate::responses::routes as responses;
-use crate::{organization, v1};
+use crate::{organization, statuses, v1};
 
 /// The id of a request, which its reply bears as `x-request-id`.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +78,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(organization::costs))
         .routes(routes!(api::prices::list))
         .routes(routes!(api::prices::set))
+        .routes(routes!(api::aliases::list))
+        .routes(routes!(api::aliases::set, api::aliases::remove))
         .routes(routes!(api::ledger::list))
         .routes(routes!(api::ledger::balance))
         .routes(routes!(api::events::post))
@@ -96,7 +98,7 @@ fn routes() -> OpenApiRouter<App> {
 /// The gateway as a service. Layers from the outside in.
 pub fn router(app: App) -> Router {
     let (api, document) = routes().split_for_parts();
-    let document = Arc::new(document);
+    let document = Arc::new(statuses::spelled_out(document));
     api.route("/openapi.json", get(move || openapi_json(Arc::clone(&document))))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
@@ -114,7 +116,7 @@ pub fn router(app: App) -> Router {
 
 /// The description of the API.
 pub fn document() -> utoipa::openapi::OpenApi {
-    routes().into_openapi()
+    statuses::spelled_out(routes().into_openapi())
 }
 
 #[derive(OpenApi)]

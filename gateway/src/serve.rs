@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accounting::Accounting;
+use crate::aliases::Aliases;
 use crate::app::{App, Parts};
 use crate::auth::key::Keys;
 use crate::auth::password::Passwords;
@@ -109,6 +110,7 @@ pub(crate) async fn build(
         responses: responses::Settings { store: config.store_responses, keep_days: config.keep_responses_days },
         idempotency: Idempotency::new(database.clone(), accounting.replica.id(), closing.clone()),
         prices: Prices::open(&database, config.default_price).await?,
+        aliases: Aliases::open(&database).await?,
         admissions: Arc::clone(&accounting.admissions),
         journal: accounting.journal.clone(),
         replica: Arc::clone(&accounting.replica),

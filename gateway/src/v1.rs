@@ -1,27 +1,30 @@
 //! The OpenAI-shaped API.
 
 use axum::Extension;
-use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use openapi::chat::ChatCompletion;
 use openapi::completion::Completion;
 use openapi::embedding::EmbeddingList;
 use openapi::error::ApiError;
 use openapi::model::{Model, ModelList};
+use openapi::schema::{ChatEvent, CompletionEvent};
 
+use crate::aliases::listing;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::body::{Json, RawJson};
+use crate::body::{Json, RawJson, Segment};
 use crate::error::Failure;
 use crate::idempotency::{self, Submission};
 use crate::inference::Endpoint;
+use crate::inference::described::{ChatBody, CompletionBody, EmbeddingBody, EstimateBody, NoAnswer, Unestimated};
 use crate::inference::estimate::{self, Estimate, NoEstimate};
 use crate::router::RequestId;
 
 /// Answers a conversation, whole or streamed.
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "OpenAI", security(("key" = [])), params(Submission),
-    request_body(content = serde_json::Value, description = "As OpenAI's `chat.completions.create`"),
-    responses((status = 200, body = ChatCompletion), Failure))]
+    request_body = ChatBody,
+    responses((status = 200, description = "The answer", content((ChatCompletion = "application/json"), (ChatEvent = "text/event-stream"))),
+        NoAnswer, Failure))]
 pub async fn chat_completions(
     app: App,
     caller: Caller,
@@ -33,8 +36,9 @@ pub async fn chat_completions(
 
 /// Continues a text, whole or streamed.
 #[utoipa::path(post, path = "/v1/completions", tag = "OpenAI", security(("key" = [])), params(Submission),
-    request_body(content = serde_json::Value, description = "As OpenAI's `completions.create`"),
-    responses((status = 200, body = Completion), Failure))]
+    request_body = CompletionBody,
+    responses((status = 200, description = "The answer", content((Completion = "application/json"), (CompletionEvent = "text/event-stream"))),
+        NoAnswer, Failure))]
 pub async fn completions(
     app: App,
     caller: Caller,
@@ -46,8 +50,7 @@ pub async fn completions(
 
 /// Makes vectors of texts.
 #[utoipa::path(post, path = "/v1/embeddings", tag = "OpenAI", security(("key" = [])), params(Submission),
-    request_body(content = serde_json::Value, description = "As OpenAI's `embeddings.create`"),
-    responses((status = 200, body = EmbeddingList), Failure))]
+    request_body = EmbeddingBody, responses((status = 200, body = EmbeddingList), NoAnswer, Failure))]
 pub async fn embeddings(
     app: App,
     caller: Caller,
@@ -59,8 +62,7 @@ pub async fn embeddings(
 
 /// Says what a request would take: tokens, cost, energy, wait. The body is the request's own.
 #[utoipa::path(post, path = "/v1/estimate", tag = "OpenAI", security(("key" = [])),
-    request_body(content = serde_json::Value, description = "As for `/v1/chat/completions`, `/v1/completions` or `/v1/embeddings`"),
-    responses((status = 200, body = Estimate), Failure))]
+    request_body = EstimateBody, responses((status = 200, body = Estimate), Unestimated, Failure))]
 pub async fn estimate(
     app: App,
     caller: Caller,
@@ -74,23 +76,18 @@ pub async fn estimate(
     }
 }
 
-/// The models that can be asked now with this key.
+/// The models that can be asked now with this key, and the aliases under which they can be asked too.
 #[utoipa::path(get, path = "/v1/models", tag = "OpenAI", security(("key" = [])), responses((status = 200, body = ModelList), Failure))]
 pub async fn models(app: App, caller: Caller) -> Json<ModelList> {
-    let limits = &caller.key.limits;
-    let allowed = app.nodes.models().data.into_iter().filter_map(|model| match limits.allow_model(&model.id) {
-        true => Some(model),
-        // Allowed under its content address alone, so that is what to ask for.
-        false => limits.allow_model(&model.manifest).then(|| Model { id: model.manifest.clone(), ..model }),
-    });
-    Json(allowed.collect::<Vec<_>>().into())
+    Json(listing::allowed(&app, &caller.key.limits).into())
 }
 
-/// One model.
+/// One model, by its name, its content address or an alias.
 #[utoipa::path(get, path = "/v1/models/{model}", tag = "OpenAI", security(("key" = [])), params(("model" = String, Path)),
     responses((status = 200, body = Model), Failure))]
-pub async fn model(app: App, caller: Caller, Path(model): Path<String>) -> Result<Json<Model>, Failure> {
-    caller.key.limits.check_model(&model)?;
-    let found = app.nodes.models().data.into_iter().find(|found| found.id == model || found.manifest == model);
-    found.map(Json).ok_or_else(|| ApiError::model_not_found(&model).into())
+pub async fn model(app: App, caller: Caller, Segment(name): Segment) -> Result<Json<Model>, Failure> {
+    let meant = app.aliases.stands_for(&name);
+    let may_ask = caller.key.limits.allow_model(meant.as_deref().unwrap_or(&name));
+    let found = listing::find(&app, &name).filter(|_| may_ask);
+    found.map(Json).ok_or_else(|| ApiError::model_not_found(&name).into())
 }

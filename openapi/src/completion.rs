@@ -16,9 +16,11 @@ use crate::usage::Usage;
 /// OpenAI's default for this endpoint.
 pub const DEFAULT_MAX_TOKENS: u32 = 16;
 /// As OpenAI allows.
-const MOST_LOGPROBS: i64 = 5;
+pub(crate) const MOST_LOGPROBS: i64 = 5;
+/// Accepted and without effect on the answer.
+const NOTES: &[&str] = &["user", "safety_identifier", "service_tier", "provider", "models"];
 /// Prompts of one request.
-const MOST_PROMPTS: usize = 128;
+pub(crate) const MOST_PROMPTS: usize = 128;
 
 /// A request to continue a text, read and validated.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,7 +78,7 @@ impl CompletionRequest {
             return Err(ApiError::invalid(message).with_param("n").with_code("integer_above_max_value"));
         }
         refuse_unless(&mut fields, "suffix", |value| *value == "")?;
-        refuse_unknown(&mut fields, &["user", "provider"])?;
+        refuse_unknown(&mut fields, NOTES)?;
         Ok(request)
     }
 }

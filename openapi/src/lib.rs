@@ -8,6 +8,7 @@
 //! - [`fields`]: reading a JSON request field by field, with OpenAI's messages
 //! - [`price`]: what a token costs, and how income is shared
 //! - [`chat`], [`completion`], [`responses`], [`embedding`], [`model`], [`sampling`], [`usage`]: OpenAI's shapes
+//!   [`schema`]: the JSON schemas of what they read
 //! - [`energy`]: what an answer cost in joules, and how well that is known; [`grid`]: what a grid's electricity emits;
 //!   [`hardware`]: what devices draw
 //! - [`sse`], [`frame`]: the event stream between node and gateway; [`continuation`]: how another node goes on with it
@@ -30,6 +31,8 @@ pub mod chat;
 pub mod completion;
 
 pub mod responses;
+
+pub mod schema;
 
 pub mod embedding;
 

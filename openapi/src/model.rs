@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::error::{ApiError, echo};
+use crate::price::Price;
+use crate::units::Nanocredits;
 
 /// What a model makes of a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -33,6 +35,62 @@ impl ModelKind {
     }
 }
 
+/// What a model reads or makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Modality {
+    Text,
+    /// Vectors.
+    Embeddings,
+}
+
+/// What goes in and what comes out, as OpenRouter's "List available models" says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Architecture {
+    pub input_modalities: Vec<Modality>,
+    pub output_modalities: Vec<Modality>,
+}
+
+impl From<ModelKind> for Architecture {
+    fn from(kind: ModelKind) -> Self {
+        let made = match kind {
+            ModelKind::Text => Modality::Text,
+            ModelKind::Embedding => Modality::Embeddings,
+        };
+        Self { input_modalities: vec![Modality::Text], output_modalities: vec![made] }
+    }
+}
+
+impl Default for Architecture {
+    fn default() -> Self {
+        ModelKind::default().into()
+    }
+}
+
+/// What nodes ask for a token, in nanocredits: each part of a price for itself, so that they need not be one node's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PriceRange {
+    pub lowest: Price,
+    pub highest: Price,
+}
+
+impl From<Price> for PriceRange {
+    fn from(price: Price) -> Self {
+        Self { lowest: price, highest: price }
+    }
+}
+
+impl PriceRange {
+    fn with(self, price: Price) -> Self {
+        let each = |a: Price, b: Price, choose: fn(Nanocredits, Nanocredits) -> Nanocredits| Price {
+            prompt: choose(a.prompt, b.prompt),
+            cached: choose(a.cached, b.cached),
+            completion: choose(a.completion, b.completion),
+        };
+        Self { lowest: each(self.lowest, price, Ord::min), highest: each(self.highest, price, Ord::max) }
+    }
+}
+
 /// A model that can be asked now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Model {
@@ -51,6 +109,18 @@ pub struct Model {
     /// What it makes of a text.
     #[serde(default)]
     pub kind: ModelKind,
+    /// The same, in more words.
+    #[serde(default)]
+    pub architecture: Architecture,
+    /// What is asked for it now, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<PriceRange>,
+    /// Nodes that are connected and serve it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<u32>,
+    /// The model that answers, where `id` is an alias.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias_of: Option<String>,
 }
 
 /// All models.
@@ -64,14 +134,26 @@ pub struct ModelList {
 impl Model {
     /// A model under its name.
     pub fn new(id: String, created: u64, owned_by: String, manifest: String, context_length: u32) -> Self {
-        Self { id, object: "model".to_owned(), created, owned_by, manifest, context_length, kind: ModelKind::Text }
+        let (object, kind) = ("model".to_owned(), ModelKind::Text);
+        let (architecture, prices, nodes, alias_of) = (kind.into(), None, None, None);
+        Self { id, object, created, owned_by, manifest, context_length, kind, architecture, prices, nodes, alias_of }
     }
 
     /// The same of another kind.
     #[must_use]
     pub fn of_kind(mut self, kind: ModelKind) -> Self {
         self.kind = kind;
+        self.architecture = kind.into();
         self
+    }
+
+    /// Counts a node that serves it, with so long a context and at this price, as far as that is known.
+    pub fn add_node(&mut self, context_length: u32, price: Option<Price>) {
+        self.nodes = Some(self.nodes.unwrap_or_default().saturating_add(1));
+        self.context_length = self.context_length.max(context_length);
+        if let Some(price) = price {
+            self.prices = Some(self.prices.map_or_else(|| price.into(), |range| range.with(price)));
+        }
     }
 }
 
@@ -99,9 +181,14 @@ mod tests {
         let json = r#"{"id":"m","object":"model","created":1,"owned_by":"a","manifest":"b","context_length":8}"#;
         let model: Model = serde_json::from_str(json).unwrap();
         assert_eq!(model.kind, ModelKind::Text);
-        assert!(
-            serde_json::to_string(&model.of_kind(ModelKind::Embedding)).unwrap().ends_with(r#""kind":"embedding"}"#)
-        );
+        let makes =
+            |model: &Model| serde_json::to_value(model).unwrap()["architecture"]["output_modalities"][0].clone();
+        assert_eq!(makes(&model), "text");
+        let embedder = model.of_kind(ModelKind::Embedding);
+        assert_eq!(makes(&embedder), "embeddings");
+        let written = serde_json::to_string(&embedder).unwrap();
+        assert!(written.contains(r#""kind":"embedding""#), "{written}");
+        assert!(!written.contains("null"), "nobody is told of what is not known: {written}");
         let offered = crate::node::OfferedModel::default();
         assert!(!serde_json::to_string(&offered).unwrap().contains("kind"), "nobody has to mention text");
     }

@@ -1,14 +1,26 @@
 //! The parameters that say how the next token is chosen and when an answer ends.
 
+use std::ops::RangeInclusive;
+
 use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong_type};
 
 /// At most this many stop strings, as OpenAI allows.
-const MAX_STOP_STRINGS: usize = 4;
+pub(crate) const MAX_STOP_STRINGS: usize = 4;
 /// The most answers to one prompt, as OpenAI allows.
 pub const MOST_CHOICES: i64 = 128;
+/// Of `top_k`; what is not positive means all tokens.
+pub(crate) const TOP_K: RangeInclusive<i64> = -1..=2_147_483_647;
+/// Of `temperature`.
+pub(crate) const TEMPERATURE: RangeInclusive<f64> = 0.0..=2.0;
+/// Of `top_p` and `min_p`.
+pub(crate) const SHARE: RangeInclusive<f64> = 0.0..=1.0;
+/// Of `frequency_penalty` and `presence_penalty`.
+pub(crate) const PENALTY: RangeInclusive<f64> = -2.0..=2.0;
+/// Of each of `logit_bias`.
+pub(crate) const BIAS: RangeInclusive<f64> = -100.0..=100.0;
 
 /// How tokens are chosen. Values are as OpenAI defines them; `top_k` and `min_p` are the field's usual extension.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,15 +79,12 @@ impl Sampling {
         let default = Self::default();
         let max_tokens = max_tokens(fields, fewest)?;
         Ok(Self {
-            temperature: fields.number("temperature", 0.0..=2.0)?.unwrap_or(default.temperature),
-            top_p: fields.number("top_p", 0.0..=1.0)?.unwrap_or(default.top_p),
-            top_k: fields
-                .integer("top_k", -1..=i64::from(i32::MAX))?
-                .and_then(|k| usize::try_from(k).ok())
-                .filter(|k| *k > 0),
-            min_p: fields.number("min_p", 0.0..=1.0)?.unwrap_or(default.min_p),
-            frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(default.frequency_penalty),
-            presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(default.presence_penalty),
+            temperature: fields.number("temperature", TEMPERATURE)?.unwrap_or(default.temperature),
+            top_p: fields.number("top_p", SHARE)?.unwrap_or(default.top_p),
+            top_k: fields.integer("top_k", TOP_K)?.and_then(|k| usize::try_from(k).ok()).filter(|k| *k > 0),
+            min_p: fields.number("min_p", SHARE)?.unwrap_or(default.min_p),
+            frequency_penalty: fields.number("frequency_penalty", PENALTY)?.unwrap_or(default.frequency_penalty),
+            presence_penalty: fields.number("presence_penalty", PENALTY)?.unwrap_or(default.presence_penalty),
             logit_bias: logit_bias(fields)?,
             seed: fields.integer("seed", i64::MIN..=i64::MAX)?,
             max_tokens,
@@ -133,7 +142,7 @@ fn logit_bias(fields: &mut Fields<'_>) -> Result<Vec<(u32, f32)>, ApiError> {
     map.iter()
         .map(|(token, bias)| {
             let id = token.parse().ok();
-            let bias = bias.as_f64().filter(|bias| (-100.0..=100.0).contains(bias));
+            let bias = bias.as_f64().filter(|bias| BIAS.contains(bias));
             id.zip(bias.map(|bias| bias as f32)).ok_or_else(|| {
                 ApiError::invalid("Invalid 'logit_bias': keys are token ids and values lie between -100 and 100.")
                     .with_param("logit_bias")

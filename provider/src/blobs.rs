@@ -1,4 +1,4 @@
-//! What this node gives to other nodes: the files of its model, by address, a piece at a time. The gateway asks for them
+//! What this node gives to other nodes: the files of its models, by address, a piece at a time. The gateway asks for them
 //! through the tunnel, and nothing from outside ever names a path.
 
 use std::collections::HashMap;
@@ -37,6 +37,11 @@ impl Blobs {
     pub fn new(manifest: &ModelManifest, folder: &Path) -> Self {
         let blob = |path: &str| Blob { path: folder.join(path), outline: OnceCell::new() };
         Self(manifest.files.iter().filter_map(|file| Some((file.address()?, blob(&file.path)))).collect())
+    }
+
+    /// Those of another model beside them.
+    pub fn add(&mut self, other: Self) {
+        self.0.extend(other.0);
     }
 
     fn find(&self, address: &str) -> Result<(BlobAddress, &Blob), ApiError> {

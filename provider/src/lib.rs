@@ -1,4 +1,4 @@
-//! A Commonwatt node: serves one model, alone on its own machine or through a gateway.
+//! A Commonwatt node: serves one model or several, alone on its own machine or through a gateway.
 //!
 //! # Life of a request on a node
 //!
@@ -12,6 +12,8 @@
 //! what it answers is translated piece by piece. Tickets, slots, limits and energy are the same for both.
 
 pub mod config;
+
+pub mod chosen;
 
 pub mod gateway;
 
@@ -38,6 +40,10 @@ pub mod metrics;
 pub mod blobs;
 
 pub mod node;
+
+pub mod keeper;
+
+pub mod memory;
 
 pub mod measure;
 
@@ -72,5 +78,7 @@ pub mod checkup;
 pub mod doctor;
 
 pub mod reader;
+
+mod ready;
 
 pub mod serve;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use provider::config::{Command, Config};
-use provider::pull::{self, Peers, PullSettings, catalogue};
+use provider::pull::{self, Peers, PullSettings, catalogue, given};
 use provider::{doctor, rotate, router, serve};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -42,13 +42,20 @@ async fn run(config: Config) -> anyhow::Result<()> {
         Command::Pull(config) => {
             let (model, peers) = (&config.model, Peers::among(&config.gateway, &config.model.data)?);
             let settings = PullSettings { peers, ..PullSettings::default() };
-            let entry = catalogue::find(model.catalogued())?;
             // As the first process of a container it would end at no signal by itself.
             let stop = until_told_to_stop(false)?;
-            tokio::select! {
-                folder = pull::pull_with(entry, &model.source, &model.data, &settings) => print(&folder?.display().to_string()),
-                () = stop.cancelled() => bail!("stopped: what has arrived is kept for the next try"),
+            for (name, source) in model.chosen() {
+                if let Some(folder) = given::folder(source) {
+                    print(&folder.display().to_string())?;
+                    continue;
+                }
+                let entry = catalogue::find(name.unwrap_or(catalogue::DEFAULT_MODEL))?;
+                tokio::select! {
+                    folder = pull::pull_with(entry, source, &model.data, &settings) => print(&folder?.display().to_string())?,
+                    () = stop.cancelled() => bail!("stopped: what has arrived is kept for the next try"),
+                }
             }
+            Ok(())
         }
         Command::Healthcheck { listen } => healthcheck(listen).await,
         Command::RotateKey(config) => print(&rotate::rotate(&config).await?),

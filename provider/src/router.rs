@@ -111,11 +111,11 @@ fn finish(api: Router<Doorway>, door: Doorway) -> Router {
         .with_state(door)
 }
 
-/// The model that this node serves.
+/// The models that this node serves.
 #[utoipa::path(get, path = "/v1/models", tag = "OpenAI", responses((status = 200, body = ModelList), Failure))]
 async fn models(State(door): State<Doorway>, headers: HeaderMap) -> Result<Response, Failure> {
     door.admit(&headers)?;
-    Ok(json(&ModelList::from(vec![door.node.model()])))
+    Ok(json(&ModelList::from(door.node.models().map(|served| served.model()).collect::<Vec<_>>())))
 }
 
 async fn unknown_url(method: Method, uri: Uri) -> Failure {

@@ -1,35 +1,26 @@
 //! `commonwatt-node serve`: fetch, load, measure, listen, connect, and stop in good order.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use axum::serve::ListenerExt;
-use openapi::manifest::{ManifestFile, ModelManifest};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::blobs::Blobs;
 use crate::config::ServeConfig;
 use crate::connect;
-use crate::energy::pools::EnginePlace;
 use crate::energy::setup::{self, Outside};
-use crate::engine::{Embedder, Engine};
 use crate::identity::Identity;
-use crate::measure;
 use crate::metrics;
-use crate::node::{Backend, Node, Said};
-use crate::pull::catalogue::{self, CatalogueEntry};
-use crate::pull::{self, Peers, PullSettings, given};
+use crate::node::Node;
+use crate::ready::{self, Ready};
 use crate::router;
 use crate::slots::Slots;
-use crate::upstream::Upstream;
-use crate::upstream::config::EngineChoice;
 
-/// What servers take at once without their operator having thought about it.
-const UPSTREAM_SLOTS: u32 = 8;
+/// How often it is asked which models nobody asks for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Serves until `stop` is given and running answers are complete.
 ///
@@ -48,7 +39,8 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
             return Ok(());
         }
     };
-    tracing::info!(listen = %listener.local_addr()?, model = node.manifest.name, slots = node.slots.count(), "the node is ready");
+    let models: Vec<&str> = node.models().map(|served| served.manifest.name.as_str()).collect();
+    tracing::info!(listen = %listener.local_addr()?, models = models.join(", "), slots = node.slots.count(), "the node is ready");
 
     if let Some(address) = config.metrics_listen {
         let listener = TcpListener::bind(address).await.with_context(|| {
@@ -93,122 +85,37 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
 
 /// Gets what computes ready and puts the node together; with the identity that its gateways know, if there are any.
 async fn start(config: &ServeConfig, stop: &CancellationToken) -> anyhow::Result<(Arc<Node>, Option<Arc<Identity>>)> {
-    // What the operator says is checked before the model is fetched.
+    // What the operator says is checked before the models are fetched.
     let surveyed = setup::survey(&config.energy).await?;
-    let ready = match config.engine {
-        EngineChoice::Mistralrs => load(config).await?,
-        EngineChoice::Openai => join(config).await?,
-    };
+    let Ready { models, slots, place, upstream } = ready::all(config).await?;
+    let mut models = models.into_iter();
+    let first = models.next().context("there is no model to serve: name one with --model")?;
     let folder = config.model.data.join("energy");
     let identity = (!config.gateway.is_empty()).then(|| Identity::open(&config.model.data)).transpose()?.map(Arc::new);
     let reports = identity.clone().map(|identity| (folder.as_path(), identity));
     let outside = Outside { reports, collector: config.metrics_collector.as_deref() };
-    let metered = setup::start(&config.energy, surveyed, (&ready.manifest, ready.place), outside, stop)?;
-    let slots = Slots::new(ready.slots, config.queue);
-    if let Backend::Upstream(upstream) = &ready.backend {
-        tokio::spawn(Arc::clone(upstream).watch(slots.clone(), stop.clone()));
+    let metered = setup::start(&config.energy, surveyed, (&first.manifest, place), outside, stop)?;
+    let slots = Slots::new(slots, config.queue);
+    if let Some(upstream) = upstream {
+        tokio::spawn(upstream.watch(slots.clone(), stop.clone()));
     }
-    let said = Said { price: config.price, place: config.place(), tokens_per_second: ready.tokens_per_second };
-    Ok((Node::new(ready.backend, (ready.manifest, ready.blobs), slots, metered, said), identity))
-}
-
-/// What computes, and what there is to say of it.
-struct Ready {
-    backend: Backend,
-    manifest: ModelManifest,
-    blobs: Blobs,
-    slots: u32,
-    tokens_per_second: Option<u32>,
-    place: EnginePlace,
-}
-
-/// Fetches a model and loads it.
-async fn load(config: &ServeConfig) -> anyhow::Result<Ready> {
-    if config.upstream.upstream.is_some() {
-        bail!("--upstream is for a server of yours: say --engine openai with it");
+    let node = Node::new((first, models.collect()), slots, metered, config.place());
+    if let Some(seconds) = config.unload_after {
+        tokio::spawn(unload(Arc::clone(&node), Duration::from_secs(seconds), stop.clone()));
     }
-    if let Some(folder) = given::folder(&config.model.source) {
-        return load_embedder(config, folder).await;
-    }
-    let entry = catalogue::find(config.model.catalogued())?;
-    let folder = fetch(config, entry).await?;
-    let manifest = manifest(entry);
-    let blobs = Blobs::new(&manifest, &folder);
-    let file = manifest.files.first().context("the catalogue names no file for this model")?.path.clone();
-    tracing::info!(model = manifest.name, id = manifest.id(), "loading");
-    let engine = Engine::load(&folder, &file, config.context).await?;
-    let measured = match config.slots {
-        Some(_) => None,
-        None => Some(measure::measured(&engine, &manifest.id(), &config.model.data).await?),
-    };
-    let slots = config.slots.or(measured.map(|measured| measured.slots)).unwrap_or(1);
-    let tokens_per_second = measured.map(|measured| measured.tokens_per_second);
-    let backend = Backend::Engine(Arc::new(engine));
-    Ok(Ready { backend, manifest, blobs, slots, tokens_per_second, place: EnginePlace::Here })
+    Ok((node, identity))
 }
 
-/// The folder with the model, which is fetched if it is not here. Other nodes give it to the gateway's own nodes alone, so a
-/// newcomer enrols first.
-async fn fetch(config: &ServeConfig, entry: &CatalogueEntry) -> anyhow::Result<PathBuf> {
-    if let Ok(Some(folder)) = pull::verify_present(entry, &config.model.data).await {
-        return Ok(folder);
-    }
-    connect::enrol_ahead(config).await?;
-    let peers = Peers::among(&config.gateway, &config.model.data)?;
-    let settings = PullSettings { peers, ..PullSettings::default() };
-    Ok(pull::pull_with(entry, &config.model.source, &config.model.data, &settings).await?)
-}
-
-/// Loads the embedding model in a folder of the operator's own.
-async fn load_embedder(config: &ServeConfig, folder: &Path) -> anyhow::Result<Ready> {
-    let (name, licence) = (config.model.model.as_deref(), &config.upstream_model.licence);
-    let manifest = given::manifest(folder, name, licence).await?;
-    let blobs = Blobs::new(&manifest, folder);
-    tracing::info!(model = manifest.name, id = manifest.id(), "loading");
-    let backend = Backend::Embedder(Arc::new(Embedder::load(folder, config.context).await?));
-    // One text keeps all processors busy.
-    let slots = config.slots.unwrap_or(1);
-    Ok(Ready { backend, manifest, blobs, slots, tokens_per_second: None, place: EnginePlace::Here })
-}
-
-/// Asks the operator's own server for its model.
-async fn join(config: &ServeConfig) -> anyhow::Result<Ready> {
-    let (public, own) = (config.model.model.as_deref(), config.upstream_model.upstream_model.as_deref());
-    let (Some(name), Some(own)) = (public.or(own), own.or(public)) else {
-        bail!("say which of the server's models is meant, with --model or --upstream-model");
-    };
-    let upstream = Upstream::connect(&config.upstream, own, config.context).await?;
-    let context = upstream.context_length();
-    tracing::info!(upstream = upstream.address(), model = own, context, "the server has the model");
-    let manifest = ModelManifest {
-        name: name.to_owned(),
-        // Nobody has seen them: such a model is known by its name alone.
-        files: Vec::new(),
-        quantisation: config.upstream_model.quantisation.clone(),
-        licence: config.upstream_model.licence.clone(),
-        authors: Vec::new(),
-    };
-    let blobs = Blobs::new(&manifest, &config.model.data);
-    let is_here = upstream.is_here() || config.upstream_model.upstream_here;
-    let place = if is_here { EnginePlace::Beside } else { EnginePlace::Elsewhere };
-    let slots = config.slots.unwrap_or(UPSTREAM_SLOTS);
-    let backend = Backend::Upstream(Arc::new(upstream));
-    Ok(Ready { backend, manifest, blobs, slots, tokens_per_second: None, place })
-}
-
-fn manifest(entry: &CatalogueEntry) -> ModelManifest {
-    let file = |file: &catalogue::CatalogueFile| ManifestFile {
-        path: file.path.to_owned(),
-        bytes: file.bytes,
-        sha256: file.sha256.to_owned(),
-        blake3: Some(file.blake3.to_owned()),
-    };
-    ModelManifest {
-        name: entry.name.to_owned(),
-        files: entry.files.iter().map(file).collect(),
-        quantisation: entry.quantisation.to_owned(),
-        licence: entry.licence.to_owned(),
-        authors: entry.authors.iter().map(ToString::to_string).collect(),
+/// Unloads models that nobody asks for.
+async fn unload(node: Arc<Node>, idle: Duration, stop: CancellationToken) {
+    while tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_err() {
+        for served in node.models() {
+            if let Some(backend) = served.keeper.give_up(idle, Instant::now()) {
+                tracing::info!(model = served.manifest.name, "unloaded, as nobody asks for it");
+                // Giving so much memory back takes time.
+                tokio::task::spawn_blocking(move || drop(backend));
+            }
+        }
     }
 }
 

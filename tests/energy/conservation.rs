@@ -41,7 +41,7 @@ fn steps(random: &mut Rng, start: Instant) -> Vec<Step> {
             let kind = if random.bool() { StepKind::Prefill } else { StepKind::Decode };
             let sequences = random.u64(1..8);
             let member = |task| Member { task, tokens: random.u32(1..500), context: random.u32(..4_000) };
-            Step { from, to: at, kind, members: (0..sequences).map(member).collect() }
+            Step { from, to: at, kind, weight_milli: 1_000, members: (0..sequences).map(member).collect() }
         })
         .collect()
 }

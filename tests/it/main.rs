@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says what it skips")]
 #![expect(clippy::disallowed_methods, reason = "what a test asks the database is asked nowhere else")]
 
+mod aliases;
 mod attached;
 mod bad_input;
 mod chat;
@@ -17,6 +18,7 @@ mod keys;
 mod leases;
 mod lifecycle;
 mod limits;
+mod models;
 mod money;
 mod nodes;
 mod operators;

@@ -1,4 +1,4 @@
-//! OpenAI's official SDKs, unmodified, against the real thing.
+//! OpenAI's official SDKs, and the frameworks that people build agents with, unmodified, against the real thing.
 
 use std::process::Output;
 
@@ -8,7 +8,7 @@ use tests::{Gateway, MODEL, Node};
 /// The runner's word for "this machine lacks the language".
 const SKIPPED: i32 = 3;
 
-async fn run(language: &str) {
+async fn run(suite: &str) {
     let gateway = Gateway::start().await;
     let _node = Node::join(&gateway, &[]).await;
     let customer = gateway.customer("1").await;
@@ -16,7 +16,7 @@ async fn run(language: &str) {
     let poor = gateway.customer("0").await;
     let runner = concat!(env!("CARGO_MANIFEST_DIR"), "/sdk/run");
     let Output { status, stdout, stderr } = tokio::process::Command::new(runner)
-        .arg(language)
+        .arg(suite)
         .env("BASE_URL", gateway.url("/v1"))
         .env("API_KEY", &gateway.key)
         .env("MODEL", MODEL)
@@ -41,4 +41,19 @@ async fn the_python_sdk_works_unmodified() {
 #[tokio::test]
 async fn the_node_sdk_works_unmodified() {
     run("node").await;
+}
+
+#[tokio::test]
+async fn openais_agents_sdk_works_unmodified() {
+    run("agents").await;
+}
+
+#[tokio::test]
+async fn vercels_ai_sdk_works_unmodified() {
+    run("vercel").await;
+}
+
+#[tokio::test]
+async fn llamaindex_works_unmodified() {
+    run("llamaindex").await;
 }

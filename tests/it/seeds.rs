@@ -1,5 +1,5 @@
-//! The same seed, model and build give the same text on every node that computes one answer at a time, alone or while others
-//! wait. `COMMONWATT_SEEDS` says for how many prompts.
+//! The same seed, model and build give the same text: alone, while others wait, beside three others, and on another node.
+//! `COMMONWATT_SEEDS` says for how many prompts.
 
 use serde_json::{Value, json};
 use tests::{Node, conversation};
@@ -31,25 +31,46 @@ async fn text(node: &Node, body: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_seed_decides_the_text_alone_while_others_wait_and_elsewhere() {
-    let (one, other) = (Node::start(&["--slots", "1"]).await, Node::start(&["--slots", "1"]).await);
+async fn a_seed_decides_the_text_alone_in_company_and_elsewhere() {
+    let (one, other) = (Node::start(&["--slots", "1"]).await, Node::start(&["--slots", "4"]).await);
     let asked: Vec<(usize, f64)> =
         (0..count()).flat_map(|prompt| [0.0, 0.7, 1.3].map(|temperature| (prompt, temperature))).collect();
-    let (mut beside, mut elsewhere, mut same) = (0, 0, 0);
+    let (mut waiting, mut beside, mut elsewhere, mut same) = (0, 0, 0, 0);
     for four in asked.chunks(4) {
         let bodies: Vec<Value> = four.iter().map(|(prompt, temperature)| ask(*prompt, *temperature, 11)).collect();
-        let together = futures_util::future::join_all(bodies.iter().map(|body| text(&one, body))).await;
-        for ((body, text_beside), (prompt, temperature)) in bodies.iter().zip(together).zip(four) {
+        let at_once = |node| futures_util::future::join_all(bodies.iter().map(move |body| text(node, body)));
+        let (in_line, together) = (at_once(&one).await, at_once(&other).await);
+        for (at, (body, (prompt, temperature))) in bodies.iter().zip(four).enumerate() {
             let alone = text(&one, body).await;
-            beside += usize::from(alone == text_beside);
+            waiting += usize::from(alone == in_line[at]);
+            beside += usize::from(alone == together[at]);
             elsewhere += usize::from(alone == text(&other, body).await);
             same += usize::from(*temperature > 0.0 && alone == text(&one, &ask(*prompt, *temperature, 12)).await);
         }
     }
     let all = asked.len();
     println!(
-        "seeds: {all} texts, {beside} the same while others wait, {elsewhere} on another node, {same} with another seed"
+        "seeds: {all} texts, the same: {waiting} while others wait, {beside} beside three others, {elsewhere} alone on another \
+         node, {same} with another seed"
     );
-    assert_eq!((beside, elsewhere), (all, all));
+    assert_eq!((waiting, beside, elsewhere), (all, all, all));
     assert_eq!(same, 0, "another seed says something else");
+}
+
+/// Left alone, the engine gives sequences of one length the attention of the last one of them, and each goes on with the
+/// other's text.
+#[tokio::test]
+async fn questions_of_one_length_get_their_own_answers() {
+    let node = Node::start(&["--slots", "3"]).await;
+    // Another one first: those that come while it is read begin in the same step.
+    let first = conversation(json!({"messages": [{"role": "user", "content": "sea ".repeat(60)}], "max_tokens": 2}));
+    let bodies = ["What is the capital of France?", "What is the colour of blood?", "Who was the king of England?"]
+        .map(|question| conversation(json!({"messages": [{"role": "user", "content": question}], "temperature": 0})));
+    let together = futures_util::future::join_all(bodies.iter().map(|body| node.chat(body)));
+    let (_, together) = tokio::join!(node.chat(&first), together);
+    for (body, beside) in bodies.iter().zip(together) {
+        let alone = node.chat(body).await;
+        assert_eq!(alone["usage"]["prompt_tokens"], 37);
+        assert_eq!(alone["choices"][0]["message"], beside["choices"][0]["message"]);
+    }
 }

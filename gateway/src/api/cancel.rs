@@ -12,7 +12,7 @@ use crate::error::Problem;
 /// Ends one of the account's requests in good order, on whichever replica it runs: what there is of the answer is
 /// delivered and paid for, with `finish_reason` `length` and its usage.
 #[utoipa::path(post, path = "/api/requests/{id}/cancel", tag = "Usage", security(("session" = [])), params(("id" = Uuid, Path)),
-    responses((status = 202, description = "It ends within a token, if it still runs"), Problem))]
+    responses((status = 202, description = "It ends within a token, if it still runs"), (status = 409, description = "It has ended"), Problem))]
 pub async fn cancel(app: App, user: User, Path(id): Path<Uuid>) -> Result<StatusCode, Problem> {
     if app.running.cancel(id, user.account) {
         return Ok(StatusCode::ACCEPTED);

@@ -163,7 +163,9 @@ impl NewMovement {
 /// Posts an event, once for its key: 201, and 200 with the same body when it is repeated. For administrators.
 #[utoipa::path(post, path = "/api/ledger/events", tag = "Ledger", security(("session" = [])), request_body = NewMovement,
     params(("Idempotency-Key" = String, Header, description = "1 to 200 characters, new for each event")),
-    responses((status = 201, body = EventView), (status = 200, body = EventView), Problem))]
+    responses((status = 201, body = EventView), (status = 200, body = EventView, description = "Posted before"),
+        (status = 404, description = "There is no such account or request"), (status = 409, description = "The key was used for another event"),
+        (status = 422, description = "There is not enough to take"), Problem))]
 pub async fn post(
     app: App,
     user: User,

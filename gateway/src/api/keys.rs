@@ -102,7 +102,8 @@ pub async fn list(app: App, user: User) -> Result<Json<KeyList>, Problem> {
 
 /// Changes a key's name, limits or end.
 #[utoipa::path(patch, path = "/api/keys/{id}", tag = "Keys", security(("session" = [])), params(("id" = Uuid, Path)),
-    request_body = ChangedKey, responses((status = 204), Problem))]
+    request_body = ChangedKey,
+    responses((status = 204), (status = 409, description = "The key is revoked"), Problem))]
 pub async fn change(
     app: App,
     user: User,
@@ -121,7 +122,8 @@ pub async fn change(
 
 /// Makes a key's successor, with the same name, scope, limits and end. The old key works on for the overlap.
 #[utoipa::path(post, path = "/api/keys/{id}/rotate", tag = "Keys", security(("session" = [])), params(("id" = Uuid, Path)),
-    request_body = Rotation, responses((status = 201, body = CreatedKey), Problem))]
+    request_body = Rotation,
+    responses((status = 201, body = CreatedKey), (status = 409, description = "The key is revoked or has expired"), Problem))]
 pub async fn rotate(
     app: App,
     user: User,

@@ -133,7 +133,7 @@ pub struct BalanceView {
 
 /// Says what the account has and what its nodes have earned.
 #[utoipa::path(get, path = "/api/ledger/balance", tag = "Ledger", security(("session" = [])), params(Whose),
-    responses((status = 200, body = BalanceView), Problem))]
+    responses((status = 200, body = BalanceView), (status = 404, description = "There is no such account"), Problem))]
 pub async fn balance(app: App, user: User, Query(of): Query<Whose>) -> Result<Json<BalanceView>, Problem> {
     let account = whose(&user, of.account)?;
     let found = statement::balance(&app.database, account).await?.ok_or_else(|| Problem::not_found("account"))?;

@@ -52,7 +52,8 @@ impl From<Window> for MaintenanceWindow {
 
 /// Plans maintenance of a node: it gets no new work then, and answers that run when it begins go on.
 #[utoipa::path(post, path = "/api/nodes/{id}/maintenance", tag = "Nodes", security(("session" = [])),
-    params(("id" = Uuid, Path)), request_body = NewWindow, responses((status = 201, body = MaintenanceWindow), Problem))]
+    params(("id" = Uuid, Path)), request_body = NewWindow,
+    responses((status = 201, body = MaintenanceWindow), (status = 409, description = "There are too many already"), Problem))]
 pub async fn plan(
     app: App,
     user: User,

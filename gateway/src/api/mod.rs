@@ -1,6 +1,8 @@
 //! The management API: JSON in and out, RFC 9457 problems, unknown fields refused. A handler that takes a
 //! [`User`] is for signed-in people and management keys; everything is within that user's account.
 
+pub mod aliases;
+
 pub mod attached;
 
 pub mod cancel;

@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::not_past;
+use super::usage::filters::without_nul;
 use crate::app::App;
 use crate::auth::User;
 use crate::body::{Json, Path, Query};
@@ -92,7 +93,7 @@ pub async fn list(app: App, _: User, Query(filter): Query<Filter>) -> Result<Jso
     let names = names(&app);
     let models: Option<Vec<String>> = filter.model.map(|asked| {
         let named = names.iter().filter(|(_, name)| **name == asked).map(|(id, _)| id.clone());
-        named.chain([asked.clone()]).collect()
+        named.chain([without_nul(&asked)]).collect()
     });
     let rows = table::list(&app.database, filter.node, models.as_deref()).await?;
     Ok(Json(views(rows, &names)))
@@ -133,7 +134,7 @@ fn offered(offer: Option<Offer>, asked: Option<&str>) -> Result<Vec<String>, Pro
 
 /// The names of the models that are served now, by their content addresses.
 fn names(app: &App) -> HashMap<String, String> {
-    app.nodes.models().data.into_iter().map(|model| (model.manifest, model.id)).collect()
+    app.nodes.models(|_, _| None).into_iter().map(|model| (model.manifest, model.id)).collect()
 }
 
 fn views(rows: Vec<Row>, names: &HashMap<String, String>) -> PriceList {

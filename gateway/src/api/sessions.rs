@@ -30,7 +30,8 @@ pub struct Refresh {
 
 /// Signs in.
 #[utoipa::path(post, path = "/api/sessions", tag = "Sessions", request_body = Credentials,
-    responses((status = 201, body = Tokens), Problem))]
+    responses((status = 201, body = Tokens), (status = 401, description = "The address or the password is wrong"),
+        (status = 429, description = "Too many wrong passwords"), Problem))]
 pub async fn sign_in(app: App, Json(credentials): Json<Credentials>) -> Result<(StatusCode, Json<Tokens>), Problem> {
     let slot = app.passwords.try_sign_in(&credentials.email)?;
     // Postgres stores no NUL; such an address is nobody's.
@@ -50,7 +51,7 @@ pub async fn sign_in(app: App, Json(credentials): Json<Credentials>) -> Result<(
 
 /// Trades a refresh token for the next pair. Each works once; using one twice ends the session.
 #[utoipa::path(post, path = "/api/sessions/refresh", tag = "Sessions", request_body = Refresh,
-    responses((status = 200, body = Tokens), Problem))]
+    responses((status = 200, body = Tokens), (status = 401, description = "The refresh token is no good"), Problem))]
 pub async fn refresh(app: App, Json(refresh): Json<Refresh>) -> Result<Json<Tokens>, Problem> {
     let renewed =
         session::renew(&app.database, &app.secrets, &refresh.refresh_token).await.map_err(|error| internal(&error))?;
@@ -61,7 +62,7 @@ pub async fn refresh(app: App, Json(refresh): Json<Refresh>) -> Result<Json<Toke
 
 /// Signs out: the refresh token ends now, the access token within 15 minutes.
 #[utoipa::path(delete, path = "/api/sessions/current", tag = "Sessions", security(("session" = [])),
-    responses((status = 204), Problem))]
+    responses((status = 204), (status = 400, description = "A management key has no session"), Problem))]
 pub async fn sign_out(app: App, user: User) -> Result<StatusCode, Problem> {
     let session =
         user.session.ok_or_else(|| Problem::bad_request("A management key has no session. Revoke the key instead."))?;

@@ -106,7 +106,7 @@ impl From<ApiError> for NoEstimate {
 /// Those that the request itself would meet.
 pub async fn estimate(app: &App, caller: &Caller, id: Uuid, body: Bytes) -> Result<Estimate, NoEstimate> {
     let endpoint = endpoint_of(&body)?;
-    let request = Request::read(endpoint, body, &caller.key.routing)?;
+    let request = Request::read(endpoint, body, &caller.key.routing)?.meant(|name| app.aliases.stands_for(name))?;
     if !app.nodes.is_known(request.model()) {
         return Err(ApiError::model_not_found(request.model()).into());
     }

@@ -8,6 +8,8 @@ mod call;
 
 mod count;
 
+pub mod described;
+
 pub mod estimate;
 
 mod forward;
@@ -107,7 +109,8 @@ pub async fn serve_with(
     (endpoint, body): (Endpoint, Bytes),
     routing: &Preference,
 ) -> Result<Response, Failure> {
-    let request = Arc::new(Request::read(endpoint, body, routing)?);
+    let request = Request::read(endpoint, body, routing)?.meant(|name| app.aliases.stands_for(name))?;
+    let request = Arc::new(request);
     if !request.models.iter().any(|model| app.nodes.is_known(model)) {
         return Err(ApiError::model_not_found(request.model()).into());
     }
@@ -143,7 +146,8 @@ fn check_kind(app: &App, request: &Request) -> Result<(), ApiError> {
         let first = kinds.next()?;
         (first != wanted && kinds.all(|kind| kind != wanted)).then_some(first)
     };
-    let others: Option<Vec<ModelKind>> = request.models.iter().map(other).collect();
+    let known = request.models.iter().filter(|model| app.nodes.is_known(model));
+    let others: Option<Vec<ModelKind>> = known.map(other).collect();
     match others.as_deref() {
         Some([first, ..]) => Err(first.refusal(request.model())),
         _ => Ok(()),

@@ -16,7 +16,9 @@ use crate::nodes::preference::Preference;
 use crate::nodes::queue::Priority;
 
 /// Models that a request may name beside its own.
-const MOST_MODELS: usize = 8;
+pub(super) const MOST_MODELS: usize = 8;
+/// Of `service_tier`.
+pub(super) const SERVICE_TIERS: [&str; 5] = ["auto", "default", "flex", "scale", "priority"];
 /// The longest answer in text: an unstreamed one is one event.
 const LONGEST_TEXT: usize = 8 * 1024 * 1024;
 
@@ -154,6 +156,24 @@ impl Request {
         })
     }
 
+    /// The same for the models themselves, where it names aliases of them.
+    ///
+    /// # Errors
+    /// None for a body that was read.
+    pub(super) fn meant(mut self, stands_for: impl Fn(&str) -> Option<String>) -> Result<Self, ApiError> {
+        let mut models: Vec<String> = Vec::with_capacity(self.models.len());
+        for name in &self.models {
+            let model = stands_for(name).unwrap_or_else(|| name.clone());
+            if !models.contains(&model) {
+                models.push(model);
+            }
+        }
+        if let Some(first) = models.first() {
+            self.body = self.body_for(first).map_err(|error| ApiError::invalid_json(&error.to_string()))?;
+        }
+        Ok(Self { models, ..self })
+    }
+
     /// The model that was asked for.
     pub(super) fn model(&self) -> &str {
         self.models.first().map_or("", String::as_str)
@@ -263,6 +283,19 @@ mod tests {
         assert_eq!(request.body_for("a").unwrap(), request.body);
         let other = String::from_utf8(request.body_for("b").unwrap().to_vec()).unwrap();
         assert_eq!(other, r#"{"messages":[{"role":"user","content":"1.0"}],"model":"b","models":["b"],"x":1.0}"#);
+    }
+
+    #[test]
+    fn an_alias_becomes_the_model_that_it_stands_for() {
+        let stands_for = |name: &str| (name == "alias").then(|| "a".to_owned());
+        let body = r#"{"model":"alias","models":["a","alias","b"],"messages":[],"x":1.0}"#;
+        let request = read(body).unwrap().meant(stands_for).unwrap();
+        assert_eq!((request.models.as_slice(), request.model()), (&["a", "b"].map(str::to_owned)[..], "a"));
+        let sent: Value = serde_json::from_slice(&request.body_for("a").unwrap()).unwrap();
+        assert_eq!((&sent["model"], &sent["x"]), (&"a".into(), &1.0.into()));
+        let plain = r#"{"messages":[],  "model":"a"}"#;
+        let request = read(plain).unwrap().meant(stands_for).unwrap();
+        assert_eq!(request.body, plain, "where no alias is named, nothing is written anew");
     }
 
     #[test]

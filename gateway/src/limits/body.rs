@@ -41,7 +41,7 @@ pub struct LimitsBody {
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<u64>)]
     joules_per_day: Option<Option<u64>>,
-    /// The models that may be asked, as they are sent in `model`.
+    /// The models that may be asked, as they are sent in `model`; whoever may ask a model may do so under its aliases.
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<Vec<String>>)]
     models: Option<Option<Vec<String>>>,

@@ -25,7 +25,7 @@ pub struct Limits {
     pub nanocredits_per_day: Option<u64>,
     pub nanocredits_per_month: Option<u64>,
     pub microjoules_per_day: Option<u64>,
-    /// As they are sent in `model`.
+    /// As they are sent in `model`; never aliases, for which the model itself must be allowed.
     pub models: Option<Vec<String>>,
     #[serde(deserialize_with = "networks")]
     pub networks: Option<Vec<IpNet>>,

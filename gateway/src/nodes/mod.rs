@@ -11,6 +11,8 @@ mod greeting;
 
 mod offer;
 
+mod offered;
+
 pub mod affinity;
 
 pub mod attached;
@@ -69,7 +71,6 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use openapi::model::{Model, ModelList};
 use openapi::node::{NodeStatus, Offer};
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
@@ -307,25 +308,6 @@ impl Nodes {
     /// The longest context that a model is offered with; what is known of no node is taken for long.
     pub fn context_length(&self, model: &str) -> u64 {
         self.shelf(model).context_length(model).unwrap_or(u64::from(u32::MAX))
-    }
-
-    /// The models that can be asked now.
-    pub fn models(&self) -> ModelList {
-        let mut models: Vec<Model> = Vec::new();
-        for node in self.all() {
-            let way = node.best();
-            for offered in &way.offer().models {
-                let manifest = &offered.manifest;
-                if models.iter().all(|model| model.id != manifest.name) {
-                    let authors = manifest.authors.join(", ");
-                    let (name, id) = (manifest.name.clone(), manifest.id());
-                    let model = Model::new(name, way.connected_at, authors, id, offered.context_length);
-                    models.push(model.of_kind(offered.kind));
-                }
-            }
-        }
-        models.sort_by(|a, b| a.id.cmp(&b.id));
-        models.into()
     }
 }
 

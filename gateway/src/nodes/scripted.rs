@@ -83,8 +83,13 @@ impl Scripted {
 
     /// Opens a tunnel. The token breaks it.
     pub(crate) async fn dial(&self) -> (Arc<Way>, CancellationToken) {
+        self.dial_with(Self::offer()).await
+    }
+
+    /// The same with an offer of its own.
+    pub(crate) async fn dial_with(&self, offer: Offer) -> (Arc<Way>, CancellationToken) {
         let (sender, broken) = self.connect(Ending::Abrupt).await;
-        (Arc::new(Way::tunnel(Self::offer(), sender, CancellationToken::new())), broken)
+        (Arc::new(Way::tunnel(offer, sender, CancellationToken::new())), broken)
     }
 
     /// Opens a tunnel. The token lets it end as soon as the answers on it are complete.

@@ -46,6 +46,29 @@ async fn the_loss_of_one_way_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_node_s_places_are_for_all_of_its_models_together() {
+    let (nodes, node) = (Nodes::default(), Scripted::new());
+    let mut offer = Scripted::offer();
+    let mut other = offer.models[0].clone();
+    other.manifest.name = "other".to_owned();
+    offer.models.push(other);
+    let (way, _open) = node.dial_with(offer).await;
+    nodes.add(node.id, way);
+    let now = Instant::now();
+    let live = nodes.get(node.id).unwrap();
+    // One slot, and one place to wait ahead of it.
+    let one = nodes.lease(MODEL, |_| true).unwrap();
+    assert!(room(&live, now).is_ok() && live.in_flight() == 1);
+    let two = nodes.lease("other", |_| true).unwrap();
+    assert_eq!((room(&live, now).is_err(), live.in_flight()), (true, 2), "whichever model is asked");
+    drop(one);
+    assert_eq!((room(&live, now).is_ok(), live.in_flight()), (true, 1), "each is counted once and given back once");
+    drop(two);
+    let listed: Vec<_> = nodes.models(|_, _| None).into_iter().map(|model| (model.id, model.nodes)).collect();
+    assert_eq!(listed, [("other".to_owned(), Some(1)), (MODEL.to_owned(), Some(1))]);
+}
+
+#[tokio::test]
 async fn a_call_that_no_way_can_carry_says_so() {
     let (nodes, node) = (Nodes::default(), Scripted::new());
     let (way, broken) = node.dial().await;

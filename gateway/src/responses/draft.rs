@@ -51,6 +51,9 @@ impl Draft {
         let mut response = asked.response;
         response.id = response_text(id);
         response.created_at = now();
+        if let Some(model) = app.aliases.stands_for(&response.model) {
+            response.model = model;
+        }
         response.store &= app.responses.store;
         Ok(Self { id, account, previous, past, input, response, stream: asked.stream, chat })
     }

@@ -3,28 +3,31 @@
 
 use std::fmt::Display;
 
-use axum::extract::{Path, Query};
+use axum::extract::Query;
 use axum::http::Uri;
 use axum::response::Response as Reply;
 use openapi::error::{ApiError, echo};
 use openapi::fields::wrong_value;
 use openapi::responses::{DeletedResponse, Item, ItemList, Response, response_of};
+use openapi::schema::ResponseStreamEvent;
 use uuid::Uuid;
 
 use super::table;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::body::{Json, LIMIT_BYTES, RawJson};
+use crate::body::{Json, LIMIT_BYTES, RawJson, Segment};
 use crate::error::Failure;
 use crate::idempotency::Submission;
+use crate::inference::described::{NoAnswer, ResponseBody};
 
 /// Items in a page: the usual number and the most.
 const ITEMS: (usize, usize) = (20, 100);
 
 /// Answers a text or items, whole or streamed, and keeps the answer unless `store` is false.
 #[utoipa::path(post, path = "/v1/responses", tag = "OpenAI", security(("key" = [])), params(Submission),
-    request_body(content = serde_json::Value, description = "As OpenAI's `responses.create`"),
-    responses((status = 200, body = Response), Failure))]
+    request_body = ResponseBody,
+    responses((status = 200, description = "The response", content((Response = "application/json"), (ResponseStreamEvent = "text/event-stream"))),
+        NoAnswer, Failure))]
 pub async fn create(
     app: App,
     caller: Caller,
@@ -36,8 +39,8 @@ pub async fn create(
 
 /// A response that is kept.
 #[utoipa::path(get, path = "/v1/responses/{id}", tag = "OpenAI", security(("key" = [])), params(("id" = String, Path)),
-    responses((status = 200, body = Response), Failure))]
-pub async fn show(app: App, caller: Caller, Path(id): Path<String>, uri: Uri) -> Result<Json<Response>, Failure> {
+    responses((status = 200, body = Response), (status = 400, description = "It can't be streamed again"), Failure))]
+pub async fn show(app: App, caller: Caller, Segment(id): Segment, uri: Uri) -> Result<Json<Response>, Failure> {
     if asked(&uri)?.iter().any(|(name, value)| name == "stream" && value == "true") {
         return Err(ApiError::unsupported("stream").into());
     }
@@ -47,7 +50,7 @@ pub async fn show(app: App, caller: Caller, Path(id): Path<String>, uri: Uri) ->
 /// Forgets a response. A conversation that goes on from it can't be gone on with any more.
 #[utoipa::path(delete, path = "/v1/responses/{id}", tag = "OpenAI", security(("key" = [])), params(("id" = String, Path)),
     responses((status = 200, body = DeletedResponse), Failure))]
-pub async fn delete(app: App, caller: Caller, Path(id): Path<String>) -> Result<Json<DeletedResponse>, Failure> {
+pub async fn delete(app: App, caller: Caller, Segment(id): Segment) -> Result<Json<DeletedResponse>, Failure> {
     let key = key(&id)?;
     if table::delete(&app.database, caller.key.account, key).await? {
         return Ok(Json(DeletedResponse { id, object: "response".to_owned(), deleted: true }));
@@ -60,12 +63,7 @@ pub async fn delete(app: App, caller: Caller, Path(id): Path<String>) -> Result<
 #[utoipa::path(get, path = "/v1/responses/{id}/input_items", tag = "OpenAI", security(("key" = [])),
     params(("id" = String, Path), ("after" = Option<String>, Query), ("limit" = Option<u32>, Query), ("order" = Option<String>, Query)),
     responses((status = 200, body = ItemList), Failure))]
-pub async fn input_items(
-    app: App,
-    caller: Caller,
-    Path(id): Path<String>,
-    uri: Uri,
-) -> Result<Json<ItemList>, Failure> {
+pub async fn input_items(app: App, caller: Caller, Segment(id): Segment, uri: Uri) -> Result<Json<ItemList>, Failure> {
     let page = Page::read(&asked(&uri)?)?;
     let kept = find(&app, &caller, &id).await?;
     let previous = kept.response.previous_response_id.as_deref().and_then(response_of);
@@ -83,8 +81,8 @@ pub async fn input_items(
 
 /// Refuses, as OpenAI does: a response is computed while its client waits, and ends when that leaves.
 #[utoipa::path(post, path = "/v1/responses/{id}/cancel", tag = "OpenAI", security(("key" = [])), params(("id" = String, Path)),
-    responses(Failure))]
-pub async fn cancel(app: App, caller: Caller, Path(id): Path<String>) -> Result<Json<Response>, Failure> {
+    responses((status = 400, description = "A response can't be cancelled"), Failure))]
+pub async fn cancel(app: App, caller: Caller, Segment(id): Segment) -> Result<Json<Response>, Failure> {
     find(&app, &caller, &id).await?;
     let message = "Cannot cancel a synchronous response. It ends when its connection is closed; an account's running \
                    request is also ended by POST /api/requests/{id}/cancel.";

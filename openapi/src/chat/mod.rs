@@ -15,6 +15,7 @@ pub use answer::{
 };
 pub use format::Format;
 pub use message::{CalledTool, Message, Role};
+pub(crate) use tools::{LONGEST_NAME, MOST_TOOLS};
 pub use tools::{Tool, ToolChoice, Tools};
 
 use serde_json::{Map, Value};
@@ -37,7 +38,9 @@ const NOTES: &[&str] = &[
 ];
 
 /// As OpenAI allows.
-const MOST_TOP_LOGPROBS: i64 = 20;
+pub(crate) const MOST_TOP_LOGPROBS: i64 = 20;
+/// Of `reasoning_effort`; the first two ask for none.
+pub(crate) const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
 
 /// A request for the next message of a conversation, read and validated.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,9 +9,9 @@ use crate::error::{ApiError, echo};
 use crate::fields::{Fields, optional, required, wrong_type, wrong_value};
 
 /// As OpenAI allows.
-const MOST_TOOLS: usize = 128;
+pub(crate) const MOST_TOOLS: usize = 128;
 /// Of a tool's name.
-const LONGEST_NAME: usize = 64;
+pub(crate) const LONGEST_NAME: usize = 64;
 
 /// A function that the model may call.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,7 +7,7 @@ use crate::error::{ApiError, echo};
 use crate::fields::{optional, required, wrong_type, wrong_value};
 
 /// Items that a request may bring.
-const MOST_ITEMS: usize = 10_000;
+pub(crate) const MOST_ITEMS: usize = 10_000;
 
 /// One item as it was given.
 #[derive(Clone, Debug, PartialEq)]

@@ -22,12 +22,14 @@ mod translate;
 mod words;
 
 pub use input::Given;
+pub(crate) use input::MOST_ITEMS;
 pub use item::{Item, ItemStatus, Part, Speaker, response_of, response_text};
 pub use object::{
     DeletedResponse, IncompleteDetails, InputTokensDetails, ItemList, OutputTokensDetails, Response, ResponseError,
     ResponseStatus, ResponseUsage,
 };
 pub use request::ResponseRequest;
+pub(crate) use request::{INCLUDABLE, MOST_METADATA, MOST_TOP_LOGPROBS};
 pub use translate::{Translator, Untranslatable};
 pub use words::in_our_words;
 

@@ -11,6 +11,7 @@ use super::{chat, tools};
 use crate::chat::{refuse_unknown, refuse_unless};
 use crate::error::ApiError;
 use crate::fields::{Fields, optional, required, wrong_type, wrong_value};
+use crate::sampling::{SHARE, TEMPERATURE};
 
 /// Handed on to the node, or read by the gateway, as in a chat completion.
 const PASSED_ON: [&str; 7] =
@@ -21,7 +22,7 @@ const NOTES: &[&str] = &["prompt_cache_options"];
 const UNSUPPORTED: [&str; 7] =
     ["access_programs", "background_options", "context_management", "conversation", "image", "moderation", "prompt"];
 /// What can be included; of all but the first there is never any, as its tools are not there.
-const INCLUDABLE: [&str; 7] = [
+pub(crate) const INCLUDABLE: [&str; 7] = [
     LOGPROBS,
     "file_search_call.results",
     "web_search_call.results",
@@ -31,9 +32,9 @@ const INCLUDABLE: [&str; 7] = [
     "code_interpreter_call.outputs",
 ];
 const LOGPROBS: &str = "message.output_text.logprobs";
-const MOST_TOP_LOGPROBS: i64 = 20;
+pub(crate) const MOST_TOP_LOGPROBS: i64 = 20;
 /// Of metadata, as OpenAI allows.
-const MOST_METADATA: (usize, usize, usize) = (16, 64, 512);
+pub(crate) const MOST_METADATA: (usize, usize, usize) = (16, 64, 512);
 
 /// A request for a response, read and validated as far as it differs from a chat completion.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,7 +157,7 @@ fn metadata(value: Option<Value>) -> Result<BTreeMap<String, String>, ApiError> 
 
 fn sampling(fields: &mut Fields<'_>, chat: &mut Map<String, Value>, response: &mut Response) -> Result<(), ApiError> {
     for (name, range, place) in
-        [("temperature", 0.0..=2.0, &mut response.temperature), ("top_p", 0.0..=1.0, &mut response.top_p)]
+        [("temperature", TEMPERATURE, &mut response.temperature), ("top_p", SHARE, &mut response.top_p)]
     {
         if let Some(number) = fields.number(name, range)? {
             *place = number;

@@ -13,7 +13,7 @@ use openapi::upstream::Endpoint;
 
 use super::shape::prompt_field;
 use crate::engine::{Conversation, Engine, Form, FormError, Guided};
-use crate::node::Node;
+use crate::node::Served;
 
 /// A request, read and validated.
 pub(super) struct Asked {
@@ -109,9 +109,9 @@ impl Asked {
     ///
     /// # Errors
     /// 404 when this node serves another model, 400 when a prompt alone is too long or empty.
-    pub(super) fn most_tokens(&self, node: &Node, ticket: Option<&Ticket>) -> Result<Vec<usize>, ApiError> {
+    pub(super) fn most_tokens(&self, node: &Served, ticket: Option<&Ticket>) -> Result<Vec<usize>, ApiError> {
         node.check_model(&self.model, ticket)?;
-        let context = node.backend.context_length() as usize;
+        let context = node.keeper.context_length() as usize;
         self.prompts.iter().map(|prompt| self.room(context, prompt.len())).collect()
     }
 

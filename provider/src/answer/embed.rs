@@ -22,19 +22,20 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::line::{Line, Output, Stopped};
+use super::waking::when_loaded;
 use super::write::{SETTLED_WITHIN, failed};
 use super::{PIECES_AHEAD, enter, output, stream, whole};
 use crate::body::JsonBody;
 use crate::engine::Embedder;
 use crate::error::Failure;
 use crate::limits::Limit;
-use crate::node::{Backend, Node};
+use crate::node::{Backend, Served};
 use crate::router::Doorway;
 use crate::slots::Place;
 
 /// Makes vectors of texts.
 #[utoipa::path(post, path = "/v1/embeddings", tag = "OpenAI",
-    request_body(content = serde_json::Value, description = "As OpenAI's `embeddings.create`"),
+    request_body = EmbeddingRequest,
     responses((status = 200, body = EmbeddingList), Failure))]
 pub async fn embeddings(
     State(door): State<Doorway>,
@@ -42,17 +43,29 @@ pub async fn embeddings(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
     let ticket = door.admit(&headers)?;
-    let node = &door.node;
-    let Backend::Embedder(embedder) = &node.backend else {
-        return Err(ModelKind::Text.refusal(&node.manifest.name).into());
-    };
-    let asked = read(node, embedder, ticket.as_ref(), body).await?;
-    let (place, limit) = enter(node, ticket.as_ref())?;
-    let output = output(ticket.as_ref(), false);
+    let served = Arc::clone(door.node.asked(&body));
+    when_loaded(&Arc::clone(&served), ticket.clone().as_ref(), move |backend| async move {
+        let Backend::Embedder(embedder) = &backend else {
+            return Err(ModelKind::Text.refusal(&served.manifest.name).into());
+        };
+        embed((&served, embedder), ticket.as_ref(), body).await
+    })
+    .await
+}
+
+/// Has the engine make vectors of the texts in a body.
+async fn embed(
+    (node, embedder): (&Arc<Served>, &Arc<Embedder>),
+    ticket: Option<&Ticket>,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let asked = read(node, embedder, ticket, body).await?;
+    let (place, limit) = enter(node, ticket)?;
+    let output = output(ticket, false);
     let (to, pieces) = mpsc::channel(PIECES_AHEAD);
     let writer = Writer {
         embedder: Arc::clone(embedder),
-        bill: Bill::new(node, ticket.as_ref()),
+        bill: Bill::new(node, ticket),
         asked,
         line: Line::new(to, output, true),
         output,
@@ -64,7 +77,7 @@ pub async fn embeddings(
 
 /// Counts the tokens of a request, and refuses what would be refused.
 pub(super) async fn count(
-    node: &Arc<Node>,
+    node: &Arc<Served>,
     embedder: &Arc<Embedder>,
     ticket: Option<&Ticket>,
     body: Bytes,
@@ -83,7 +96,7 @@ struct Asked {
 
 /// Reads a body and turns its texts into tokens, off the threads that serve others: there may be many of them.
 async fn read(
-    node: &Arc<Node>,
+    node: &Arc<Served>,
     embedder: &Arc<Embedder>,
     ticket: Option<&Ticket>,
     body: Bytes,
@@ -153,7 +166,7 @@ struct Bill {
 }
 
 impl Bill {
-    fn new(node: &Node, ticket: Option<&Ticket>) -> Self {
+    fn new(node: &Served, ticket: Option<&Ticket>) -> Self {
         Self {
             model: node.manifest.name.clone(),
             price: ticket.map(|ticket| ticket.price),
@@ -186,13 +199,13 @@ struct Writer {
 impl Writer {
     /// Waits for a slot, computes and writes. Returns the error to answer with when nothing could be written. The limit is
     /// that of answers in tokens, of which there are none here; it is kept so that the attempt is answered once.
-    async fn run(mut self, node: Arc<Node>, place: Place, _limit: Limit) -> Option<ApiError> {
+    async fn run(mut self, node: Arc<Served>, place: Place, _limit: Limit) -> Option<ApiError> {
         let written = self.write(&node, place).await;
         node.metrics.request(self.prompt_tokens, 0);
         self.line.close(written).await
     }
 
-    async fn write(&mut self, node: &Node, place: Place) -> Result<(), Stopped> {
+    async fn write(&mut self, node: &Served, place: Place) -> Result<(), Stopped> {
         let Some(slot) = self.line.slot(place, &mut Limit::none()).await? else { return Ok(()) };
         let (mut share, presence) = node.energy.open(self.bill.attempt);
         let desk = (Arc::new(slot), Arc::new(presence));

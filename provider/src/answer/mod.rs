@@ -19,6 +19,8 @@ mod relay;
 
 mod shape;
 
+mod waking;
+
 mod write;
 
 #[cfg(test)]
@@ -35,6 +37,7 @@ use openapi::continuation::{ChoiceSoFar, Continuation, SoFar};
 use openapi::error::ApiError;
 use openapi::model::ModelKind;
 use openapi::node::{PromptCount, Ticket};
+use openapi::schema::{ChatEvent, CompletionEvent};
 use openapi::upstream::Endpoint;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -44,7 +47,7 @@ use crate::body::JsonBody;
 use crate::engine::Engine;
 use crate::error::Failure;
 use crate::limits::{Limit, Repeated};
-use crate::node::{Backend, Node};
+use crate::node::{Backend, Served};
 use crate::router::{Doorway, json};
 use crate::slots::Place;
 use crate::upstream::Upstream;
@@ -53,6 +56,7 @@ use line::{Line, Output};
 use passed::Passed;
 use relay::Relay;
 use shape::Shape;
+use waking::when_loaded;
 use write::{Sequence, Work, Writer};
 
 /// Bytes that may lie between the writer and a slow client; beyond, the writer waits and the engine does not.
@@ -60,26 +64,28 @@ const PIECES_AHEAD: usize = 32;
 
 /// Answers a conversation.
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "OpenAI",
-    request_body(content = serde_json::Value, description = "As OpenAI's `chat.completions.create`"),
-    responses((status = 200, body = openapi::chat::ChatCompletion), Failure))]
+    request_body = openapi::chat::ChatRequest,
+    responses((status = 200, description = "The answer",
+        content((openapi::chat::ChatCompletion = "application/json"), (ChatEvent = "text/event-stream"))), Failure))]
 pub async fn chat(
     State(door): State<Doorway>,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
-    answer(&door, &headers, Endpoint::Chat, &body).await
+    answer(&door, &headers, Endpoint::Chat, body).await
 }
 
 /// Continues a text.
 #[utoipa::path(post, path = "/v1/completions", tag = "OpenAI",
-    request_body(content = serde_json::Value, description = "As OpenAI's `completions.create`"),
-    responses((status = 200, body = openapi::completion::Completion), Failure))]
+    request_body = openapi::completion::CompletionRequest,
+    responses((status = 200, description = "The answer",
+        content((openapi::completion::Completion = "application/json"), (CompletionEvent = "text/event-stream"))), Failure))]
 pub async fn completion(
     State(door): State<Doorway>,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
-    answer(&door, &headers, Endpoint::Completion, &body).await
+    answer(&door, &headers, Endpoint::Completion, body).await
 }
 
 /// Goes on with an answer that another node has begun.
@@ -89,16 +95,20 @@ pub(crate) async fn go_on(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
     let ticket = door.admit(&headers)?;
-    let engine = match &door.node.backend {
-        Backend::Engine(engine) => engine,
-        Backend::Embedder(_) => return Err(writes_nothing(&door.node).into()),
-        Backend::Upstream(_) => return Err(does_not_continue().into()),
-    };
     let begun: Continuation =
         serde_json::from_slice(&body).map_err(|error| ApiError::invalid_json(&error.to_string()))?;
     let endpoint = shape::endpoint_at(&begun.path).ok_or_else(|| ApiError::unknown_url("POST", &begun.path))?;
-    let asked = Asked::read(engine, endpoint, begun.request.get().as_bytes())?;
-    compute((&door.node, engine), ticket.as_ref(), asked, begun.so_far).await
+    let served = Arc::clone(door.node.asked(begun.request.get().as_bytes()));
+    when_loaded(&Arc::clone(&served), ticket.clone().as_ref(), move |backend| async move {
+        let engine = match &backend {
+            Backend::Engine(engine) => engine,
+            Backend::Embedder(_) => return Err(writes_nothing(&served).into()),
+            Backend::Upstream(_) => return Err(does_not_continue().into()),
+        };
+        let asked = Asked::read(engine, endpoint, begun.request.get().as_bytes())?;
+        compute((&served, engine), ticket.as_ref(), asked, begun.so_far).await
+    })
+    .await
 }
 
 /// Counts the tokens of a request for any endpoint, and refuses what the endpoint would refuse.
@@ -108,38 +118,43 @@ pub(crate) async fn count(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
     let ticket = door.admit(&headers)?;
-    let engine = match &door.node.backend {
+    let served = door.node.asked(&body);
+    let engine = match served.keeper.get().await? {
         Backend::Engine(engine) => engine,
         Backend::Embedder(embedder) => {
-            return Ok(json(&embed::count(&door.node, embedder, ticket.as_ref(), body).await?));
+            return Ok(json(&embed::count(served, &embedder, ticket.as_ref(), body).await?));
         }
         Backend::Upstream(_) => return Err(does_not_count().into()),
     };
-    let asked = Asked::read(engine, asked::endpoint_of(&body)?, &body)?;
-    let most_tokens = asked.most_tokens(&door.node, ticket.as_ref())?;
+    let asked = Asked::read(&engine, asked::endpoint_of(&body)?, &body)?;
+    let most_tokens = asked.most_tokens(served, ticket.as_ref())?;
     let most_tokens = most_tokens.into_iter().map(|most| (most * asked.n) as u64).sum();
     Ok(json(&PromptCount { prompt_tokens: asked.prompt_tokens() as u64, max_completion_tokens: most_tokens }))
 }
 
-async fn answer(door: &Doorway, headers: &HeaderMap, endpoint: Endpoint, body: &[u8]) -> Result<Response, Failure> {
+async fn answer(door: &Doorway, headers: &HeaderMap, endpoint: Endpoint, body: Bytes) -> Result<Response, Failure> {
     let ticket = door.admit(headers)?;
-    match &door.node.backend {
-        Backend::Engine(engine) => {
-            let asked = Asked::read(engine, endpoint, body)?;
-            compute((&door.node, engine), ticket.as_ref(), asked, SoFar::default()).await
+    let served = Arc::clone(door.node.asked(&body));
+    when_loaded(&Arc::clone(&served), ticket.clone().as_ref(), move |backend| async move {
+        match &backend {
+            Backend::Engine(engine) => {
+                let asked = Asked::read(engine, endpoint, &body)?;
+                compute((&served, engine), ticket.as_ref(), asked, SoFar::default()).await
+            }
+            Backend::Embedder(_) => Err(writes_nothing(&served).into()),
+            Backend::Upstream(upstream) => {
+                let seed = ticket.as_ref().map_or_else(random_seed, |ticket| ticket.seed);
+                let passed = Passed::read((&served, upstream), ticket.as_ref(), endpoint, &body, seed)?;
+                pass_on((&served, upstream), ticket.as_ref(), passed).await
+            }
         }
-        Backend::Embedder(_) => Err(writes_nothing(&door.node).into()),
-        Backend::Upstream(upstream) => {
-            let seed = ticket.as_ref().map_or_else(random_seed, |ticket| ticket.seed);
-            let passed = Passed::read((&door.node, upstream), ticket.as_ref(), endpoint, body, seed)?;
-            pass_on((&door.node, upstream), ticket.as_ref(), passed).await
-        }
-    }
+    })
+    .await
 }
 
 /// Has the engine compute an answer, or what is missing of it.
 async fn compute(
-    (node, engine): (&Arc<Node>, &Arc<Engine>),
+    (node, engine): (&Arc<Served>, &Arc<Engine>),
     ticket: Option<&Ticket>,
     asked: Asked,
     so_far: SoFar,
@@ -179,7 +194,7 @@ fn sequences(
 
 /// Has the operator's own server compute an answer.
 async fn pass_on(
-    (node, upstream): (&Arc<Node>, &Arc<Upstream>),
+    (node, upstream): (&Arc<Served>, &Arc<Upstream>),
     ticket: Option<&Ticket>,
     passed: Passed,
 ) -> Result<Response, Failure> {
@@ -202,7 +217,7 @@ async fn pass_on(
 }
 
 /// A place in the queue, and the limit of the answer.
-fn enter(node: &Node, ticket: Option<&Ticket>) -> Result<(Place, Limit), ApiError> {
+fn enter(node: &Served, ticket: Option<&Ticket>) -> Result<(Place, Limit), ApiError> {
     let place = node.slots.enter().map_err(|_| if node.slots.is_away() { away() } else { busy() })?;
     let limit = match ticket {
         Some(ticket) => node.limits.open(ticket).map_err(repeated)?,
@@ -255,7 +270,7 @@ fn away() -> ApiError {
     ApiError::overloaded("The server behind this node is away. Try again shortly.", SECONDS)
 }
 
-fn writes_nothing(node: &Node) -> ApiError {
+fn writes_nothing(node: &Served) -> ApiError {
     ModelKind::Embedding.refusal(&node.manifest.name)
 }
 

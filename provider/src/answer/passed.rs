@@ -9,7 +9,7 @@ use openapi::upstream::{Endpoint, Unlimited, unlimited};
 use serde_json::Value;
 
 use super::shape::prompt_field;
-use crate::node::Node;
+use crate::node::Served;
 use crate::upstream::Upstream;
 
 /// Bytes of a token of usual text, where nobody has counted. Source: OpenAI help centre, "What are tokens and how to count
@@ -33,7 +33,7 @@ impl Passed {
     /// # Errors
     /// 400 that says what is wrong, 404 when this node serves another model.
     pub(super) fn read(
-        (node, upstream): (&Node, &Upstream),
+        (node, upstream): (&Served, &Upstream),
         ticket: Option<&Ticket>,
         endpoint: Endpoint,
         body: &[u8],
@@ -45,7 +45,7 @@ impl Passed {
         let prompt = fields.take(prompt_field(endpoint))?.ok_or_else(|| ApiError::missing(prompt_field(endpoint)))?;
         let stream = fields.boolean("stream")?.unwrap_or(false);
         let include_usage = include_usage(&mut fields)?;
-        let ask = unlimited(endpoint, body, upstream.model(), node.backend.context_length(), seed)?;
+        let ask = unlimited(endpoint, body, upstream.model(), node.keeper.context_length(), seed)?;
         Ok(Self { endpoint, stream, include_usage, prompt_tokens: tokens(&prompt), ask })
     }
 }

@@ -16,7 +16,7 @@ use super::shape::Shape;
 use super::write::SETTLED_WITHIN;
 use crate::energy::{Presence, Share, StepKind};
 use crate::limits::Limit;
-use crate::node::Node;
+use crate::node::Served;
 use crate::slots::Place;
 use crate::upstream::{Stream, Upstream};
 
@@ -51,14 +51,14 @@ impl Relay {
     }
 
     /// Waits for a slot, asks and passes on. Returns the error to answer with when nothing could be written.
-    pub(super) async fn run(mut self, node: Arc<Node>, place: Place) -> Option<ApiError> {
+    pub(super) async fn run(mut self, node: Arc<Served>, place: Place) -> Option<ApiError> {
         let written = self.pass_on(&node, place).await;
         let tokens = self.translator.tokens();
         node.metrics.request(tokens.prompt, tokens.completion);
         self.line.close(written).await
     }
 
-    async fn pass_on(&mut self, node: &Node, place: Place) -> Result<(), Stopped> {
+    async fn pass_on(&mut self, node: &Served, place: Place) -> Result<(), Stopped> {
         let slot = self.line.slot(place, &mut self.limit).await?;
         let (share, presence) = node.energy.open(self.attempt);
         let metered = Metered { share, presence: Some(presence), settled: None };

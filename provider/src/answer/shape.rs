@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::choice::Whole;
 use super::logprobs::{self, Rated};
 use super::parts::Part;
-use crate::node::{Node, unix_seconds};
+use crate::node::{Served, unix_seconds};
 
 /// The endpoint at a path.
 pub(super) fn endpoint_at(path: &str) -> Option<Endpoint> {
@@ -48,7 +48,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    pub(super) fn new(node: &Node, endpoint: Endpoint, ticket: Option<&Ticket>, include_usage: bool) -> Self {
+    pub(super) fn new(node: &Served, endpoint: Endpoint, ticket: Option<&Ticket>, include_usage: bool) -> Self {
         let request = ticket.map_or_else(uuid::Uuid::now_v7, |ticket| ticket.request);
         let prefix = match endpoint {
             Endpoint::Chat => "chatcmpl",

@@ -20,7 +20,7 @@ use super::shape::Shape;
 use crate::energy::{Presence, Share};
 use crate::engine::{Engine, EngineError, Guided, Said, Step, Task, Told};
 use crate::limits::Limit;
-use crate::node::Node;
+use crate::node::Served;
 use crate::slots::{Place, Slot};
 
 /// An answer is held back no longer than this for the last reading of its energy; the figure is provisional then.
@@ -70,14 +70,14 @@ impl Writer {
     }
 
     /// Waits for a slot, computes and writes. Returns the error to answer with when nothing could be written.
-    pub(super) async fn run(mut self, node: Arc<Node>, work: Work, place: Place) -> Option<ApiError> {
+    pub(super) async fn run(mut self, node: Arc<Served>, work: Work, place: Place) -> Option<ApiError> {
         self.prompt_tokens = work.asked.prompt_tokens() as u64;
         let written = self.write(&node, work, place).await;
         node.metrics.request(self.prompt_tokens, self.completion_tokens);
         self.line.close(written).await
     }
 
-    async fn write(&mut self, node: &Node, work: Work, place: Place) -> Result<(), Stopped> {
+    async fn write(&mut self, node: &Served, work: Work, place: Place) -> Result<(), Stopped> {
         // Nothing but the prompt may be asked for, which no limit on answers forbids.
         let mut limit = if work.asked.echo { Limit::none() } else { work.limit.again() };
         let slot = self.line.slot(place, &mut limit).await?;

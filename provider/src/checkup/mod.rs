@@ -14,10 +14,11 @@ use time::OffsetDateTime;
 use url::Url;
 
 use self::dial::{Reply, reply};
+use crate::chosen::Chosen;
 use crate::config::DoctorConfig;
 use crate::gateway::Gateway;
 use crate::identity::Identity;
-use crate::pull::{self, catalogue};
+use crate::pull::{self, catalogue, given};
 use crate::standing;
 
 /// Greetings live for a minute.
@@ -66,7 +67,7 @@ impl Display for Step {
 /// Looks at everything that must be so for work to arrive. Changes nothing.
 pub async fn check(config: &DoctorConfig) -> Vec<Step> {
     // A server's own model is nobody's to verify.
-    let mut steps = if config.upstream.upstream.is_some() { Vec::new() } else { vec![model(config).await] };
+    let mut steps = if config.upstream.upstream.is_some() { Vec::new() } else { models(config).await };
     let identity = Identity::find(&config.data);
     steps.push(key(config, &identity));
     let identity = identity.ok().flatten();
@@ -76,9 +77,21 @@ pub async fn check(config: &DoctorConfig) -> Vec<Step> {
     steps
 }
 
-async fn model(config: &DoctorConfig) -> Step {
+async fn models(config: &DoctorConfig) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if config.model.is_empty() {
+        steps.push(model(config, catalogue::DEFAULT_MODEL).await);
+    }
+    // Of a folder of the operator's own nobody knows what must be in it.
+    let is_catalogued = |chosen: &&Chosen| chosen.source.as_ref().and_then(given::folder).is_none();
+    for chosen in config.model.iter().filter(is_catalogued) {
+        steps.push(model(config, &chosen.name).await);
+    }
+    steps
+}
+
+async fn model(config: &DoctorConfig, name: &str) -> Step {
     let found = async {
-        let name = config.model.as_deref().unwrap_or(catalogue::DEFAULT_MODEL);
         let entry = catalogue::find(name).map_err(|error| error.to_string())?;
         match pull::verify_present(entry, &config.data).await {
             Ok(Some(folder)) => Ok(format!("{} lies in {} and is verified", entry.name, folder.display())),

@@ -14,12 +14,12 @@ use super::log::ReportLog;
 use super::meter::{Meter, Outlets};
 use super::pool::PoolMeter;
 use super::pools::Pools;
-use super::steps::Mark;
+use super::steps::{Mark, Pass};
 use super::task;
 
 /// What the meter is told.
 pub(super) enum Event {
-    Joined { task: TaskId, at: Instant, who: Option<(Uuid, u32)>, figure: watch::Sender<Energy> },
+    Joined { task: TaskId, at: Instant, of: Pass, who: Option<(Uuid, u32)>, figure: watch::Sender<Energy> },
     Marked(Mark),
     Left { task: TaskId, at: Instant },
 }
@@ -30,6 +30,8 @@ pub struct Ledger {
     events: Arc<Mutex<Vec<Event>>>,
     wake: SyncSender<()>,
     next_task: Arc<AtomicU64>,
+    /// What its requests are computed with.
+    of: Pass,
     /// What figures of this machine are like.
     quality: (Tier, Boundary),
     log: Option<Arc<ReportLog>>,
@@ -47,14 +49,20 @@ impl Ledger {
         let log = outlets.log.clone();
         let meter = Meter::new(pools, Arc::clone(&events), outlets);
         std::thread::Builder::new().name("energy".to_owned()).spawn(move || run(meter, &woken))?;
-        Ok(Self { events, wake, next_task: Arc::default(), quality, log })
+        Ok(Self { events, wake, next_task: Arc::default(), of: Pass::default(), quality, log })
+    }
+
+    /// The same ledger for the requests of another model of the node.
+    #[must_use]
+    pub fn of(&self, of: Pass) -> Self {
+        Self { of, ..self.clone() }
     }
 
     /// A request is about to be computed. `who` is its request and attempt, if it is a gateway's.
     pub fn open(&self, who: Option<(Uuid, u32)>) -> (Share, Presence) {
         let task = self.next_task.fetch_add(1, Ordering::Relaxed);
         let (figure, shown) = watch::channel(task::nothing(self.quality));
-        self.tell(Event::Joined { task, at: Instant::now(), who, figure });
+        self.tell(Event::Joined { task, at: Instant::now(), of: self.of, who, figure });
         (Share { shown }, Presence { ledger: self.clone(), task })
     }
 

@@ -106,8 +106,8 @@ impl Meter {
         let events = std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner));
         for event in events {
             match event {
-                Event::Joined { task, at, who, figure } => {
-                    self.steps.join(task, at);
+                Event::Joined { task, at, of, who, figure } => {
+                    self.steps.join(task, at, of);
                     self.tasks.insert(task, TaskMeter::new(who, figure));
                 }
                 Event::Marked(mark) => self.steps.mark(mark),
@@ -157,12 +157,12 @@ impl Meter {
             self.pools.iter().map(|pool| (pool.coefficients(), pool.tier(), pool.divided_until())).collect();
         let quality = super::ledger::quality(&self.pools);
         let skew = self.skew();
-        let open = self.steps.open().cloned();
+        let open = self.steps.open();
         let steps = self.steps.closed();
         for (id, task) in &self.tasks {
             let since = |until: Instant| &steps[steps.partition_point(|step| step.to <= until)..];
             let predict = |(costs, tier, until): &(Coefficients, Tier, Instant)| {
-                [(costs.predict(since(*until), *id), *tier), (costs.predict(open.as_slice(), *id), *tier)]
+                [(costs.predict(since(*until), *id), *tier), (costs.predict(&open, *id), *tier)]
             };
             let predicted: Vec<(Part, Tier)> = costs.iter().flat_map(predict).collect();
             task.show(quality, &predicted, skew);

@@ -46,3 +46,4 @@ pub mod wall;
 pub use attribute::StepKind;
 pub use ledger::{Ledger, Presence, Share};
 pub use meter::Outlets;
+pub use steps::Pass;

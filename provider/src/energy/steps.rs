@@ -23,66 +23,74 @@ pub struct Mark {
     pub context: u32,
 }
 
-/// Steps that are over, and the one whose calls come in.
+/// What a sequence is computed with: each model of a node has an engine of its own, which makes its steps beside the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// The number of the model on its node, from 0.
+    pub model: u32,
+    /// What a pass over it costs, in thousandths of one over the first model.
+    pub weight_milli: u32,
+}
+
+impl Default for Pass {
+    /// The first model's.
+    fn default() -> Self {
+        Self { model: 0, weight_milli: 1_000 }
+    }
+}
+
+/// Steps that are over, and those whose calls come in.
 #[derive(Debug, Default)]
 pub struct Steps {
+    /// In the order of their ends.
     closed: VecDeque<Step>,
+    engines: BTreeMap<u32, Engine>,
+    present: BTreeMap<TaskId, Pass>,
+}
+
+/// The steps of one model's engine. A step begins where the last one of its sequences ended; sequences that are computed beside
+/// each other have steps of their own, which overlap.
+#[derive(Debug, Default)]
+struct Engine {
     open: Option<Step>,
+    /// Since when each sequence has been in the step that it is in.
     present: BTreeMap<TaskId, Instant>,
-    /// The end of the last step that is over.
-    last_end: Option<Instant>,
-    /// Since when there is any sequence.
-    busy_since: Option<Instant>,
 }
 
 impl Steps {
-    /// A sequence is given to the engine.
-    pub fn join(&mut self, task: TaskId, at: Instant) {
-        if self.present.is_empty() {
-            self.busy_since = Some(at);
+    /// A sequence is given to an engine.
+    pub fn join(&mut self, task: TaskId, at: Instant, of: Pass) {
+        if self.present.insert(task, of).is_none() {
+            self.engines.entry(of.model).or_default().present.insert(task, at);
         }
-        self.present.insert(task, at);
     }
 
     /// The engine has let go of a sequence.
     pub fn leave(&mut self, task: TaskId) {
-        self.present.remove(&task);
+        if let Some(of) = self.present.remove(&task)
+            && let Some(engine) = self.engines.get_mut(&of.model)
+        {
+            engine.present.remove(&task);
+        }
     }
 
     /// A hook was called.
     pub fn mark(&mut self, mark: Mark) {
-        let member = Member { task: mark.task, tokens: mark.tokens, context: mark.context };
-        if let Some(open) = &mut self.open {
-            let at_once = mark.begun.saturating_duration_since(open.to) <= SAME_STEP;
-            let is_new = open.members.iter().all(|member| member.task != mark.task);
-            if at_once && is_new && open.kind == mark.kind {
-                open.members.push(member);
-                open.to = open.to.max(mark.ended);
-                return;
-            }
-        }
-        self.close();
-        let since = [self.last_end, self.busy_since].into_iter().flatten().max().unwrap_or(mark.begun);
-        let step = Step { from: since.min(mark.begun), to: mark.ended, kind: mark.kind, members: vec![member] };
-        self.open = Some(step);
+        let of = self.present.get(&mark.task).copied().unwrap_or_default();
+        let over = self.engines.entry(of.model).or_default().mark(mark, of.weight_milli);
+        over.into_iter().for_each(|step| self.keep(step));
     }
 
-    fn close(&mut self) {
-        if let Some(step) = self.open.take() {
-            self.last_end = Some(step.to);
-            self.closed.push_back(step);
-        }
+    fn keep(&mut self, step: Step) {
+        let place = self.closed.partition_point(|other| other.to <= step.to);
+        self.closed.insert(place, step);
     }
 
     /// Until when it is known who was in which step. While nobody is there, that is now.
     pub fn known_until(&mut self, now: Instant) -> Instant {
-        let is_over = |step: &Step| now.saturating_duration_since(step.to) > SAME_STEP;
-        if self.present.is_empty() || self.open.as_ref().is_some_and(is_over) {
-            self.close();
-        }
-        let nobody = self.present.is_empty();
-        let under_way = self.open.as_ref().map(|step| step.from).or(self.busy_since.max(self.last_end));
-        under_way.filter(|_| !nobody).unwrap_or(now).min(now)
+        let over: Vec<Step> = self.engines.values_mut().filter_map(|engine| engine.close_if_over(now)).collect();
+        over.into_iter().for_each(|step| self.keep(step));
+        self.engines.values().map(|engine| engine.known_until(now)).min().unwrap_or(now)
     }
 
     /// The steps that are over, in order.
@@ -90,9 +98,9 @@ impl Steps {
         self.closed.make_contiguous()
     }
 
-    /// The step whose calls come in.
-    pub fn open(&self) -> Option<&Step> {
-        self.open.as_ref()
+    /// The steps whose calls come in, one at most of each model.
+    pub fn open(&self) -> Vec<Step> {
+        self.engines.values().filter_map(|engine| engine.open.clone()).collect()
     }
 
     /// Forgets steps that were over by then.
@@ -100,6 +108,49 @@ impl Steps {
         while self.closed.front().is_some_and(|step| step.to <= until) {
             self.closed.pop_front();
         }
+    }
+}
+
+impl Engine {
+    /// Adds a call to the step that it belongs to; gives the one before if that is over.
+    fn mark(&mut self, mark: Mark, weight_milli: u32) -> Option<Step> {
+        let member = Member { task: mark.task, tokens: mark.tokens, context: mark.context };
+        let from = self.present.get(&mark.task).copied().unwrap_or(mark.begun).min(mark.begun);
+        if let Some(open) = &mut self.open {
+            let at_once = mark.begun.saturating_duration_since(open.to) <= SAME_STEP;
+            let is_new = open.members.iter().all(|member| member.task != mark.task);
+            if at_once && is_new && open.kind == mark.kind {
+                open.members.push(member);
+                (open.from, open.to) = (open.from.min(from), open.to.max(mark.ended));
+                self.begin_next();
+                return None;
+            }
+        }
+        let over = self.open.take();
+        let (to, kind) = (mark.ended, mark.kind);
+        self.open = Some(Step { from, to, kind, weight_milli, members: vec![member] });
+        self.begin_next();
+        over
+    }
+
+    /// Those in a step are in the next one when it is over.
+    fn begin_next(&mut self) {
+        let Some(open) = &self.open else { return };
+        for member in &open.members {
+            if let Some(since) = self.present.get_mut(&member.task) {
+                *since = open.to;
+            }
+        }
+    }
+
+    fn close_if_over(&mut self, now: Instant) -> Option<Step> {
+        let is_over = |step: &Step| now.saturating_duration_since(step.to) > SAME_STEP;
+        if self.present.is_empty() || self.open.as_ref().is_some_and(is_over) { self.open.take() } else { None }
+    }
+
+    fn known_until(&self, now: Instant) -> Instant {
+        let under_way = self.open.as_ref().map(|step| step.from);
+        self.present.values().copied().chain(under_way).fold(now, Instant::min)
     }
 }
 
@@ -123,7 +174,7 @@ mod tests {
 
         fn join(&mut self, task: TaskId, milliseconds: u64) {
             let at = self.at(milliseconds);
-            self.steps.join(task, at);
+            self.steps.join(task, at, Pass::default());
         }
 
         fn mark(&mut self, task: TaskId, milliseconds: u64, kind: StepKind) {
@@ -160,8 +211,28 @@ mod tests {
         scene.mark(2, 80, StepKind::Decode); // late, so it is one of its own
         assert_eq!(
             scene.closed(100),
-            [(10, 43, vec![1, 2]), (43, 62, vec![1, 2]), (62, 64, vec![1]), (64, 81, vec![2])]
+            [(10, 43, vec![1, 2]), (43, 62, vec![1, 2]), (62, 64, vec![1]), (62, 81, vec![2])]
         );
+    }
+
+    #[test]
+    fn who_reads_a_long_prompt_beside_others_was_there_all_the_time() {
+        let mut scene = Scene::new();
+        scene.join(1, 0);
+        scene.mark(1, 19, StepKind::Prefill);
+        scene.join(2, 30);
+        scene.mark(1, 49, StepKind::Decode);
+        scene.mark(1, 79, StepKind::Decode);
+        assert_eq!(scene.known_until(90), 30, "what the other one does is not known yet");
+        scene.mark(2, 99, StepKind::Prefill);
+        assert_eq!(scene.known_until(105), 80);
+        assert_eq!(
+            scene.closed(105),
+            [(0, 20, vec![1]), (20, 50, vec![1]), (50, 80, vec![1]), (30, 100, vec![2])],
+            "their steps overlap"
+        );
+        scene.steps.leave(1);
+        assert_eq!(scene.known_until(120), 100);
     }
 
     #[test]
@@ -175,6 +246,31 @@ mod tests {
         assert_eq!(scene.known_until(950), 900, "a step is under way");
         scene.mark(2, 1_000, StepKind::Prefill);
         assert_eq!(scene.closed(1_100), [(0, 21, vec![1]), (900, 1_001, vec![2])]);
+    }
+
+    #[test]
+    fn engines_of_two_models_make_their_steps_beside_each_other() {
+        let mut scene = Scene::new();
+        let (start, other) = (scene.start, Pass { model: 1, weight_milli: 4_000 });
+        scene.join(1, 0);
+        let at = scene.at(10);
+        scene.steps.join(2, at, other);
+        scene.mark(1, 30, StepKind::Prefill);
+        scene.mark(2, 31, StepKind::Prefill); // at once, and yet a step of its own
+        scene.mark(1, 50, StepKind::Decode);
+        assert_eq!(scene.known_until(90), 32, "the other one may be in a step that began then");
+        scene.mark(2, 100, StepKind::Decode);
+        assert_eq!(
+            scene.closed(200),
+            [(0, 31, vec![1]), (10, 32, vec![2]), (31, 51, vec![1]), (32, 101, vec![2])],
+            "in the order of their ends, and each from the end of the one before of its own"
+        );
+        let weights: Vec<u32> = scene.steps.closed().iter().map(|step| step.weight_milli).collect();
+        assert_eq!(weights, [1_000, 4_000, 1_000, 4_000]);
+        scene.steps.leave(1);
+        scene.steps.leave(2);
+        scene.steps.forget(start + Duration::from_millis(40));
+        assert_eq!(scene.closed(300).len(), 2);
     }
 
     #[test]

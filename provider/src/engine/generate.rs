@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
-use mistralrs::{Constraint, NormalRequest, Request, RequestMessage, Response, SamplingParams};
+use mistralrs::{Constraint, Model, NormalRequest, Request, RequestMessage, Response, SamplingParams};
 use openapi::chat::FinishReason;
 use openapi::sampling::Sampling;
 use tokio::sync::{mpsc, oneshot};
@@ -11,6 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::guide::Guide;
 use super::hook::{Hook, Sampled};
+use super::instances::Lent;
 use super::sampler::{Chances, Sampler};
 use super::stop::StopMatcher;
 use super::text::TextDecoder;
@@ -95,6 +96,14 @@ pub struct Generation {
 const ENGINE_CHANNEL: usize = 64;
 
 impl Engine {
+    /// An instance for one sequence, and where it takes its request.
+    async fn lend(&self) -> Result<(Lent<Model>, mpsc::Sender<Request>), EngineError> {
+        let instance = self.instance().await.map_err(|error| EngineError(error.to_string()))?;
+        let model = instance.get().ok_or_else(|| EngineError("it is gone".to_owned()))?;
+        let sender = model.inner().get_sender(None).map_err(|error| EngineError(error.to_string()))?;
+        Ok((instance, sender))
+    }
+
     /// Starts an answer in a slot, which is free again when the engine has let go of it. An answer that another node has
     /// begun is given once more from its beginning.
     ///
@@ -105,6 +114,7 @@ impl Engine {
         let (responses_to, responses) = mpsc::channel(ENGINE_CHANNEL);
         let (failed_to, failed) = oneshot::channel();
         let cancel = CancellationToken::new();
+        let (instance, sender) = self.lend().await?;
         let prompt_tokens = task.prompt.len();
         let said = task.said.tokens;
         // How likely tokens were is only known where each is computed in a step of its own.
@@ -134,6 +144,7 @@ impl Engine {
             cancelled: cancel.clone(),
             emitted: AtomicUsize::new(said.len()),
             presence: task.presence,
+            _instance: instance,
             _slot: slot,
         };
         let mut generation = Generation {
@@ -155,8 +166,6 @@ impl Engine {
             return Ok(generation);
         }
         let request = request(read, most_steps, hook, responses_to);
-        let runner = self.model.inner();
-        let sender = runner.get_sender(None).map_err(|error| EngineError(error.to_string()))?;
         sender.send(request).await.map_err(|_| EngineError("it takes no more requests".to_owned()))?;
         tokio::spawn(drain(responses, failed_to, cancel));
         Ok(generation)

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use mistralrs::{CustomLogitsProcessor, Tensor};
+use mistralrs::{CustomLogitsProcessor, Model, Tensor};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::guide::{Guide, Lost};
+use super::instances::Lent;
 use super::sampler::{Chances, Sampler};
 use crate::energy::{Presence, StepKind};
 use crate::slots::Slot;
@@ -52,6 +53,8 @@ pub(super) struct Hook {
     pub(super) emitted: AtomicUsize,
     /// Where its energy is metered.
     pub(super) presence: Option<Arc<Presence>>,
+    /// Given back before the slot, so that whoever gets the slot finds it.
+    pub(super) _instance: Lent<Model>,
     pub(super) _slot: Arc<Slot>,
 }
 

@@ -2,13 +2,18 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use either::Either;
+use mistralrs::core::{AddModelConfig, Pipeline, SchedulerConfig};
 use mistralrs::model_builder_trait::{build_gguf_pipeline, build_model_from_pipeline};
-use mistralrs::{GgufModelBuilder, TokenSource};
+use mistralrs::{GgufModelBuilder, Model, TokenSource};
+use tokio::sync::Mutex;
 
 use super::Engine;
+use super::instances::{Idle, Lent};
 use super::template::ChatTemplate;
+use crate::memory;
 
 /// The model could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +35,9 @@ pub enum LoadError {
     NoTemplate { file: String, reason: String },
 }
 
-/// Sequences that the engine itself lets in; the slots in front of it are the real limit.
+/// An instance takes about so many times its file: weights, embeddings unpacked to 32 bits, and a conversation.
+const FILES_IN_MEMORY: u64 = 3;
+/// Sequences that the engine itself lets in; what is in front of it is the real limit.
 pub(super) const MAX_SEQUENCES: usize = 64;
 
 impl Engine {
@@ -39,15 +46,7 @@ impl Engine {
     /// # Errors
     /// When the file is no model that the engine can run.
     pub async fn load(folder: &Path, file: &str, context_limit: Option<usize>) -> Result<Self, LoadError> {
-        let failed =
-            |error: &dyn std::fmt::Display| LoadError::Engine { file: file.to_owned(), reason: error.to_string() };
-        let builder = GgufModelBuilder::new(folder.display().to_string(), vec![file.to_owned()])
-            .with_token_source(TokenSource::None)
-            .with_max_num_seqs(MAX_SEQUENCES)
-            .with_force_cpu()
-            // On a processor the prefix cache is never emptied, and its hits would show one account what another asked.
-            .with_prefix_cache_n(None);
-        let (pipeline, scheduler, settings) = build_gguf_pipeline(builder).await.map_err(|error| failed(&error))?;
+        let (pipeline, scheduler, settings) = parts(folder, file).await?;
         let (tokenizer, metadata, template) = {
             let pipeline = pipeline.lock().await;
             (pipeline.tokenizer(), pipeline.get_metadata(), pipeline.get_chat_template())
@@ -59,7 +58,8 @@ impl Engine {
         };
         let model = build_model_from_pipeline(pipeline, scheduler, settings).await;
         Ok(Self {
-            model,
+            idle: Idle::new(model),
+            source: (folder.to_owned(), file.to_owned()),
             forms,
             template,
             tokenizer,
@@ -67,6 +67,45 @@ impl Engine {
             context_length: context_limit.map_or(metadata.max_seq_len, |limit| limit.min(metadata.max_seq_len)),
         })
     }
+
+    /// An instance that nobody uses, loaded if there is none.
+    pub(super) async fn instance(&self) -> Result<Lent<Model>, LoadError> {
+        if let Some(idle) = self.idle.take() {
+            return Ok(idle);
+        }
+        let (pipeline, scheduler, settings) = parts(&self.source.0, &self.source.1).await?;
+        Ok(self.idle.lend(build_model_from_pipeline(pipeline, scheduler, settings).await))
+    }
+
+    /// Lets go of idle instances but so many.
+    pub fn keep_instances(&self, most: u32) {
+        self.idle.keep(most as usize);
+    }
+
+    /// True when so many sequences can be computed at once, each in an instance with weights of its own, as far as the
+    /// system says how much memory it has.
+    pub fn has_memory_for(&self, instances: u32) -> bool {
+        let (folder, file) = &self.source;
+        let length = std::fs::metadata(folder.join(file)).map_or(u64::MAX, |metadata| metadata.len());
+        let all = length.saturating_mul(FILES_IN_MEMORY).saturating_mul(u64::from(instances));
+        memory::available(Path::new("/"))
+            .is_some_and(|available| memory::check(&[(file.as_str(), all)], available).is_ok())
+    }
+}
+
+/// What an instance is made of.
+type Parts = (Arc<Mutex<dyn Pipeline>>, SchedulerConfig, AddModelConfig);
+
+/// Loads the file once.
+async fn parts(folder: &Path, file: &str) -> Result<Parts, LoadError> {
+    let builder = GgufModelBuilder::new(folder.display().to_string(), vec![file.to_owned()])
+        .with_token_source(TokenSource::None)
+        .with_max_num_seqs(MAX_SEQUENCES)
+        .with_force_cpu()
+        // On a processor the prefix cache is never emptied, and its hits would show one account what another asked.
+        .with_prefix_cache_n(None);
+    let failed = |error: &dyn std::fmt::Display| LoadError::Engine { file: file.to_owned(), reason: error.to_string() };
+    build_gguf_pipeline(builder).await.map_err(|error| failed(&error))
 }
 
 /// The template that came with the model; of several, the one for plain conversations.

@@ -13,6 +13,8 @@ mod guide;
 
 mod hook;
 
+mod instances;
+
 mod load;
 
 mod sampler;
@@ -37,9 +39,11 @@ pub use load::LoadError;
 pub use sampler::Chances;
 pub use template::Conversation;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use guide::Guide;
+use instances::Idle;
 use mistralrs::Model;
 use mistralrs::llguidance::ParserFactory;
 use openapi::error::ApiError;
@@ -58,7 +62,10 @@ pub struct Prompt {
 
 /// A loaded model.
 pub struct Engine {
-    model: Model,
+    /// As many as have computed at once.
+    idle: Idle<Model>,
+    /// The model's folder, and its file there.
+    source: (PathBuf, String),
     forms: Arc<ParserFactory>,
     template: ChatTemplate,
     tokenizer: Arc<Tokenizer>,

@@ -69,6 +69,7 @@ fn told(began: Instant, step: &scenario::Step) -> Step {
             scenario::Kind::Prefill => StepKind::Prefill,
             scenario::Kind::Decode => StepKind::Decode,
         },
+        weight_milli: 1_000,
         members: step.members.iter().map(member).collect(),
     }
 }

@@ -13,7 +13,6 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use openapi::blob::{
@@ -27,7 +26,7 @@ use uuid::Uuid;
 use super::greeting::who;
 use super::{Node, Nodes};
 use crate::app::App;
-use crate::body::RawJson;
+use crate::body::{RawJson, Segment};
 use crate::error::Failure;
 use giver::Refusal;
 use tally::{Place, Tally};
@@ -71,11 +70,7 @@ struct Turn {
 /// Gives an enrolled node the outline of a file, from another node that has it.
 #[utoipa::path(get, path = OUTLINE_PATH, tag = "Nodes", params(("address" = String, Path)),
     responses((status = 200, content_type = "application/octet-stream"), Failure))]
-pub async fn outline(
-    app: App,
-    extract::Path(address): extract::Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
+pub async fn outline(app: App, Segment(address): Segment, headers: HeaderMap) -> Result<Response, Failure> {
     let wish = Wish::of(who(&app, &headers).await?.id, &address, &headers)?;
     Ok(app.blobs.outline(&app.nodes, wish).await?)
 }
@@ -83,11 +78,7 @@ pub async fn outline(
 /// Gives an enrolled node a piece of a file, from another node that has it.
 #[utoipa::path(get, path = BLOB_PATH, tag = "Nodes", params(("address" = String, Path), ("range" = String, Header)),
     responses((status = 206, content_type = "application/octet-stream"), Failure))]
-pub async fn range(
-    app: App,
-    extract::Path(address): extract::Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
+pub async fn range(app: App, Segment(address): Segment, headers: HeaderMap) -> Result<Response, Failure> {
     let wish = Wish::of(who(&app, &headers).await?.id, &address, &headers)?;
     let range = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
     Ok(app.blobs.range(&app.nodes, wish, range).await?)
@@ -98,7 +89,7 @@ pub async fn range(
     responses((status = 204, description = "The gateway has looked"), Failure))]
 pub async fn bad_group(
     app: App,
-    extract::Path(address): extract::Path<String>,
+    Segment(address): Segment,
     headers: HeaderMap,
     body: Result<RawJson, Failure>,
 ) -> Result<StatusCode, Failure> {

@@ -12,7 +12,7 @@ const KEY: &str = "hedge_after_ms";
 const AUTO: &str = "auto";
 const OFF: &str = "off";
 /// The latest; by then a node has long begun, or been given up.
-const LATEST_MILLISECONDS: u64 = 60_000;
+pub(super) const LATEST_MILLISECONDS: u64 = 60_000;
 
 /// How long the first node may take to begin before a second one is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

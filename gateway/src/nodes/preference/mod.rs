@@ -4,6 +4,8 @@
 //!
 //! Source: OpenRouter's documentation, "Provider Routing".
 
+mod described;
+
 mod filter;
 
 mod hedge;

@@ -5,7 +5,7 @@ use openapi::fields::wrong_type;
 use serde_json::{Map, Value};
 
 /// The most elements of a list.
-const MOST: usize = 100;
+pub(super) const MOST: usize = 100;
 
 /// An object and where it stands in the request.
 pub(super) struct Object<'a> {

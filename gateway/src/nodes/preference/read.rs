@@ -12,7 +12,7 @@ const PATH: &str = "provider";
 /// The object form of `sort`.
 const SORT: &str = "provider.sort";
 /// All that is understood.
-const FIELDS: [&str; 13] = [
+pub(super) const FIELDS: [&str; 13] = [
     "order",
     "only",
     "ignore",
@@ -28,7 +28,7 @@ const FIELDS: [&str; 13] = [
     "hedge_after_ms",
 ];
 /// Characters of a name.
-const LONGEST_NAME: usize = 100;
+pub(super) const LONGEST_NAME: usize = 100;
 /// Micrograms for a million tokens: who allows a kilogram for each token allows everything.
 const MOST_CARBON: f64 = 1e15;
 

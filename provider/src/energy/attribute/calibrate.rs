@@ -1,7 +1,7 @@
 //! Learns what steps cost from windows whose energy is known.
 
 use super::regression::Regression;
-use super::{BUCKETS, Coefficients, Step, StepKind, Window, bucket, overlap, span};
+use super::{BUCKETS, Coefficients, Step, StepKind, Window, bucket, busy, overlap, span};
 
 /// A window of a tenth of a second counts for about a minute and a half.
 const KEEP: f64 = 0.999;
@@ -18,7 +18,7 @@ const OF_ONE_SIZE: f64 = 0.9;
 /// A window's energy is off by about this part of a typical one, since counter and clock never quite agree.
 const NOISE: f64 = 0.05;
 
-/// The costs of one model on one pool, as far as they are known.
+/// The costs of a node's first model on one pool, as far as they are known; those of its others are in proportion.
 #[derive(Clone, Debug)]
 pub struct Calibration {
     prior: Coefficients,
@@ -118,10 +118,9 @@ impl Calibration {
 impl Features {
     fn of(window: &Window, steps: &[Step]) -> Self {
         let mut seen = Self::default();
-        let mut busy = std::time::Duration::ZERO;
         for step in steps {
-            let Some((within, part)) = overlap(window, step) else { continue };
-            busy += within;
+            let Some((_, part)) = overlap(window, step) else { continue };
+            let part = part * step.weight();
             seen.steps += part;
             match step.kind {
                 StepKind::Prefill => seen.prefill_steps += part,
@@ -138,7 +137,7 @@ impl Features {
                 }
             }
         }
-        seen.idle_seconds = span(window.from, window.to).saturating_sub(busy).as_secs_f64();
+        seen.idle_seconds = span(window.from, window.to).saturating_sub(busy(window, steps)).as_secs_f64();
         seen
     }
 }

@@ -6,7 +6,8 @@
 //! Shapley value of this cost game: by symmetry and additivity a cost that is there as soon as anybody is belongs to all
 //! alike, and one that comes with a player belongs to that player (Shapley, "A Value for n-Person Games", 1953). The shares
 //! of all steps in a window are then scaled to what the counter really moved, so that nothing depends on the coefficients
-//! but the ratios of shares within one window.
+//! but the ratios of shares within one window. A node with several models has one set of coefficients: a pass over a model
+//! reads all of its weights, so its costs are taken to be in proportion to their bytes.
 
 mod calibrate;
 
@@ -51,7 +52,15 @@ pub struct Step {
     pub from: Instant,
     pub to: Instant,
     pub kind: StepKind,
+    /// What a pass over its model costs, in thousandths of one over the node's first model.
+    pub weight_milli: u32,
     pub members: Vec<Member>,
+}
+
+impl Step {
+    fn weight(&self) -> f64 {
+        f64::from(self.weight_milli) / 1e3
+    }
 }
 
 /// What a counter moved between two readings.
@@ -95,12 +104,14 @@ impl Coefficients {
     fn of(&self, step: &Step) -> (f64, impl Fn(&Member) -> f64) {
         let learned = self.buckets[bucket(step.members.len())].filter(|_| step.kind == StepKind::Decode);
         let (fixed, decode) = learned.unwrap_or((self.fixed, self.decode));
-        let (kind, context, prefill) = (step.kind, self.context, self.prefill);
+        let (kind, context, prefill, weight) = (step.kind, self.context, self.prefill, step.weight());
         let own = move |member: &Member| match kind {
-            StepKind::Prefill => prefill * f64::from(member.tokens),
-            StepKind::Decode => decode * f64::from(member.tokens) * (1.0 + context * f64::from(member.context) / 1e3),
+            StepKind::Prefill => weight * prefill * f64::from(member.tokens),
+            StepKind::Decode => {
+                weight * decode * f64::from(member.tokens) * (1.0 + context * f64::from(member.context) / 1e3)
+            }
         };
-        (fixed, own)
+        (weight * fixed, own)
     }
 
     /// The window between two moments as it is predicted to be.
@@ -201,10 +212,8 @@ impl Claim {
 /// What each task is predicted to have taken in a window, and for how long there was a step.
 fn claims(window: &Window, steps: &[Step], coefficients: &Coefficients) -> (BTreeMap<TaskId, Claim>, Duration) {
     let mut claims: BTreeMap<TaskId, Claim> = BTreeMap::new();
-    let mut busy = Duration::ZERO;
     for step in steps {
         let Some((overlap, part)) = overlap(window, step) else { continue };
-        busy += overlap;
         let (fixed, own) = coefficients.of(step);
         let heads = step.members.len() as f64;
         for member in &step.members {
@@ -214,7 +223,21 @@ fn claims(window: &Window, steps: &[Step], coefficients: &Coefficients) -> (BTre
             claim.seconds += overlap.as_secs_f64() / heads;
         }
     }
-    (claims, busy)
+    (claims, busy(window, steps))
+}
+
+/// How long there was any step in a window. Steps of different models may be at the same time.
+fn busy(window: &Window, steps: &[Step]) -> Duration {
+    let clipped = |step: &Step| (step.from.max(window.from), step.to.min(window.to));
+    let mut within: Vec<(Instant, Instant)> = steps.iter().map(clipped).filter(|(from, to)| from < to).collect();
+    within.sort_unstable();
+    let mut busy = Duration::ZERO;
+    let mut seen = window.from;
+    for (from, to) in within {
+        busy += span(from.max(seen), to);
+        seen = seen.max(to);
+    }
+    busy
 }
 
 /// How long a step was in a window, and which part of the step that is.

@@ -2,6 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// The weight of the first model.
+const WHOLE: u32 = 1_000;
+
 fn coefficients() -> Coefficients {
     Coefficients { fixed: 3.0, decode: 0.06, context: 0.15, prefill: 0.02, idle_watts: 110.0, buckets: [None; BUCKETS] }
 }
@@ -33,6 +36,7 @@ fn scenes() -> impl Strategy<Value = Scene> {
                 from: at_millisecond(from),
                 to: at_millisecond(at),
                 kind: if prefill { StepKind::Prefill } else { StepKind::Decode },
+                weight_milli: WHOLE,
                 members: members.into_iter().map(member).collect(),
             }
         });
@@ -136,7 +140,7 @@ proptest! {
         let members: Vec<Member> =
             tokens.iter().zip(0u64..).map(|(tokens, task)| Member { task, tokens: *tokens, context: 0 }).collect();
         let to = start + Duration::from_millis(10);
-        let step = Step { from: start, to, kind: StepKind::Prefill, members };
+        let step = Step { from: start, to, kind: StepKind::Prefill, weight_milli: WHOLE, members };
         let window = Window { from: start, to, microjoules: 1, foreign_microjoules: 0 };
         let costs = coefficients();
         let claims = claims(&window, std::slice::from_ref(&step), &costs).0;
@@ -184,7 +188,7 @@ fn a_thousand_requests_in_one_window_get_what_is_theirs() {
     let start = Instant::now();
     let to = start + Duration::from_millis(100);
     let members = (0..1_000).map(|task| Member { task, tokens: 1, context: 0 }).collect();
-    let step = Step { from: start, to, kind: StepKind::Decode, members };
+    let step = Step { from: start, to, kind: StepKind::Decode, weight_milli: WHOLE, members };
     let window = Window { from: start, to, microjoules: 12_345, foreign_microjoules: 0 };
     let division = divide(&window, &[step], &coefficients());
     assert_eq!(total(&division), 12_345);
@@ -206,7 +210,7 @@ fn costs_are_learned_from_windows() {
         let mut steps = Vec::new();
         let mut add = |kind, milliseconds, members| {
             let to = at + Duration::from_millis(milliseconds);
-            steps.push(Step { from: at, to, kind, members });
+            steps.push(Step { from: at, to, kind, weight_milli: WHOLE, members });
             at = to;
         };
         for _ in 0..random.u32(0..6) {
@@ -233,4 +237,25 @@ fn costs_are_learned_from_windows() {
     ] {
         assert!((found / truth - 1.0).abs() < 0.15, "{name}: {found} instead of {truth}");
     }
+}
+
+#[test]
+fn steps_of_two_models_at_the_same_time_share_the_window_by_what_they_cost() {
+    let start = Instant::now();
+    let at = |milliseconds| start + Duration::from_millis(milliseconds);
+    let step = |(from, to), weight_milli, task| Step {
+        from: at(from),
+        to: at(to),
+        kind: StepKind::Decode,
+        weight_milli,
+        members: vec![Member { task, tokens: 1, context: 0 }],
+    };
+    // The second model is three times as large. They overlap, and nobody computes in the last fifth.
+    let steps = [step((0, 60), WHOLE, 1), step((20, 80), 3 * WHOLE, 2)];
+    let window = Window { from: start, to: at(100), microjoules: 20_000_000, foreign_microjoules: 0 };
+    let division = divide(&window, &steps, &coefficients());
+    assert_eq!(total(&division), 20_000_000, "to the microjoule");
+    assert_eq!(division.busy, Duration::from_millis(80), "no moment counts twice");
+    let (one, two) = (division.parts[&1].microjoules, division.parts[&2].microjoules);
+    assert!(two.abs_diff(3 * one) <= 3, "{one} and {two}");
 }
