@@ -122,7 +122,7 @@ async fn what_needs_tokens_is_refused_and_not_offered() {
         stage.client.get(format!("{}{OFFER_PATH}", stage.tunnelled)).send().await.unwrap().json().await.unwrap();
     let model = &offer.models[0];
     assert_eq!((model.continues, &model.fingerprint, model.context_length), (false, &None, 1_000));
-    let continuation = json!({"path": CHAT, "request": conversation(json!({})), "so_far": {"token_ids": [1], "text_bytes": 1, "opened": true, "finished": false}});
+    let continuation = json!({"path": CHAT, "request": conversation(json!({})), "so_far": {"choices": [{"token_ids": [1], "text_bytes": 1, "opened": true, "finished": false}]}});
     for (path, body, status, code) in [
         (CONTINUE_PATH, continuation, 409, "not_continued"),
         (COUNT_PATH, conversation(json!({})), 501, "not_counted"),
