@@ -3,13 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::aside::aside;
+use crate::engine::LoadError;
+use crate::node::Backend;
 use futures_util::future::BoxFuture;
 use openapi::error::ApiError;
 use openapi::model::ModelKind;
-use tokio::runtime::Handle;
-
-use crate::engine::LoadError;
-use crate::node::Backend;
 
 /// Loads an engine anew.
 pub type Load = Box<dyn Fn() -> BoxFuture<'static, Result<Backend, LoadError>> + Send + Sync>;
@@ -75,9 +74,7 @@ impl Keeper {
             return Ok(backend);
         }
         let loading = self.load.as_ref().ok_or_else(not_loaded)?();
-        let handle = Handle::current();
-        // It reads and computes for seconds: not on a thread that serves others.
-        let loaded = tokio::task::spawn_blocking(move || handle.block_on(loading)).await.map_err(|_| not_loaded())?;
+        let loaded = aside(loading).await.map_err(|_| not_loaded())?;
         let backend = loaded.map_err(|error| {
             tracing::error!(%error, "a model could not be loaded again");
             not_loaded()

@@ -21,6 +21,8 @@ pub mod error;
 
 pub mod body;
 
+mod aside;
+
 pub mod pull;
 
 pub mod engine;

@@ -161,6 +161,9 @@ impl Request {
     /// # Errors
     /// None for a body that was read.
     pub(super) fn meant(mut self, stands_for: impl Fn(&str) -> Option<String>) -> Result<Self, ApiError> {
+        if !self.models.iter().any(|name| stands_for(name).is_some()) {
+            return Ok(self);
+        }
         let mut models: Vec<String> = Vec::with_capacity(self.models.len());
         for name in &self.models {
             let model = stands_for(name).unwrap_or_else(|| name.clone());

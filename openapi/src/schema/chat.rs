@@ -32,7 +32,6 @@ impl Asked for ChatRequest {
             .optional("store", "Nothing is stored here; see `/v1/responses`", only_false())
             .optional("metadata", "Taken, without effect on the answer", anything())
             .user()
-            .optional("safety_identifier", "Taken, without effect on the answer", text())
             .optional("prompt_cache_key", "Taken, without effect on the answer", text())
             .open()
     }

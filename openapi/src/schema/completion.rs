@@ -22,7 +22,6 @@ impl Asked for CompletionRequest {
             .optional("echo", "Give the prompt before its answer", flag())
             .optional("best_of", "No other number than `n`", integer(&(1..=MOST_CHOICES)))
             .user()
-            .optional("safety_identifier", "Taken, without effect on the answer", text())
             .open()
     }
 }

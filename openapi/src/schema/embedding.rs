@@ -19,7 +19,6 @@ impl Asked for EmbeddingRequest {
             .optional("dimensions", "How long the vectors are to be; no longer than the model makes them", dimensions)
             .optional("encoding_format", "How they are written down", word(["float", "base64"]))
             .user()
-            .optional("safety_identifier", "Taken, without effect on the answer", text())
             .open()
     }
 }

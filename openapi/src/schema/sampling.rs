@@ -54,9 +54,13 @@ impl Described {
             .optional("stream_options", "Of a stream", options)
     }
 
-    /// Adds a note for whoever runs the service.
+    /// Adds notes for whoever runs the service.
     pub(super) fn user(self) -> Self {
-        self.optional("user", "Who asks, in the caller's words; without effect on the answer", text())
+        self.optional("user", "Who asks, in the caller's words; without effect on the answer", text()).optional(
+            "safety_identifier",
+            "Taken, without effect on the answer",
+            text(),
+        )
     }
 }
 

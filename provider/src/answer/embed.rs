@@ -44,7 +44,7 @@ pub async fn embeddings(
 ) -> Result<Response, Failure> {
     let ticket = door.admit(&headers)?;
     let served = Arc::clone(door.node.asked(&body));
-    when_loaded(&Arc::clone(&served), ticket.clone().as_ref(), move |backend| async move {
+    when_loaded(&Arc::clone(&served), ticket.is_some(), move |backend| async move {
         let Backend::Embedder(embedder) = &backend else {
             return Err(ModelKind::Text.refusal(&served.manifest.name).into());
         };

@@ -99,7 +99,7 @@ pub(crate) async fn go_on(
         serde_json::from_slice(&body).map_err(|error| ApiError::invalid_json(&error.to_string()))?;
     let endpoint = shape::endpoint_at(&begun.path).ok_or_else(|| ApiError::unknown_url("POST", &begun.path))?;
     let served = Arc::clone(door.node.asked(begun.request.get().as_bytes()));
-    when_loaded(&Arc::clone(&served), ticket.clone().as_ref(), move |backend| async move {
+    when_loaded(&Arc::clone(&served), ticket.is_some(), move |backend| async move {
         let engine = match &backend {
             Backend::Engine(engine) => engine,
             Backend::Embedder(_) => return Err(writes_nothing(&served).into()),
@@ -135,7 +135,7 @@ pub(crate) async fn count(
 async fn answer(door: &Doorway, headers: &HeaderMap, endpoint: Endpoint, body: Bytes) -> Result<Response, Failure> {
     let ticket = door.admit(headers)?;
     let served = Arc::clone(door.node.asked(&body));
-    when_loaded(&Arc::clone(&served), ticket.clone().as_ref(), move |backend| async move {
+    when_loaded(&Arc::clone(&served), ticket.is_some(), move |backend| async move {
         match &backend {
             Backend::Engine(engine) => {
                 let asked = Asked::read(engine, endpoint, &body)?;

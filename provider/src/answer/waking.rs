@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::response::Response;
 use futures_util::StreamExt;
 use openapi::frame::WAITING;
-use openapi::node::Ticket;
 use tokio::sync::mpsc;
 
 use super::line::{Line, Output, Stopped};
@@ -14,10 +13,10 @@ use crate::error::Failure;
 use crate::node::{Backend, Served};
 
 /// Answers with the engine of a model, at once where that is loaded. While it is being loaded a gateway hears again and again
-/// that the node is alive, and what would be an error is one in the stream; a local client just waits.
+/// that the node is alive, and what would be an error is one in the stream; a client of the machine's own just waits.
 pub(super) async fn when_loaded<A>(
     served: &Arc<Served>,
-    ticket: Option<&Ticket>,
+    for_gateway: bool,
     answer: impl FnOnce(Backend) -> A + Send + 'static,
 ) -> Result<Response, Failure>
 where
@@ -28,7 +27,7 @@ where
     }
     let keeper = Arc::clone(&served.keeper);
     let answering = async move { answer(keeper.get().await?).await };
-    if ticket.is_none() {
+    if !for_gateway {
         return answering.await;
     }
     let (to, pieces) = mpsc::channel(PIECES_AHEAD);

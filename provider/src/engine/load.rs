@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 use super::Engine;
 use super::instances::{Idle, Lent};
 use super::template::ChatTemplate;
+use crate::aside::aside;
 use crate::memory;
 
 /// The model could not be loaded.
@@ -68,12 +69,15 @@ impl Engine {
         })
     }
 
-    /// An instance that nobody uses, loaded if there is none.
+    /// An instance that nobody uses, loaded if there is none, on a thread that serves nobody.
     pub(super) async fn instance(&self) -> Result<Lent<Model>, LoadError> {
         if let Some(idle) = self.idle.take() {
             return Ok(idle);
         }
-        let (pipeline, scheduler, settings) = parts(&self.source.0, &self.source.1).await?;
+        let (folder, file) = self.source.clone();
+        let failed = |reason: String| LoadError::Engine { file: self.source.1.clone(), reason };
+        let loaded = aside(async move { parts(&folder, &file).await }).await;
+        let (pipeline, scheduler, settings) = loaded.map_err(|error| failed(error.to_string()))??;
         Ok(self.idle.lend(build_model_from_pipeline(pipeline, scheduler, settings).await))
     }
 

@@ -1,0 +1,138 @@
+//! What a request has used so far, and what becomes of it. The meter travels with the answer and owns all that was taken
+//! for the request; when it is dropped, at the end or anywhere on the way, the request is settled. Private fields and
+//! methods only: a closure that captured one field would leave the rest, and with it the settlement, behind.
+
+mod ending;
+
+mod growth;
+
+mod tries;
+
+use std::time::Instant;
+
+use openapi::energy::{Energy, EnergyComment, EnergyUsage};
+use openapi::units::{Microseconds, Nanocredits};
+use uuid::Uuid;
+
+use super::attempt::Attempt;
+use super::record::{AttemptRecord, OpenRequest, Outcome};
+use super::running::Entry;
+use super::said::Said;
+use super::terms::Terms;
+use crate::admission::Hold;
+use crate::app::App;
+use crate::auth::Caller;
+
+/// The status that proxies use for a client that closed its request.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// What was taken for a request before it ran.
+pub(super) struct Admission {
+    pub(super) app: App,
+    /// Kept for its watch: the key is in use as long as the request runs.
+    pub(super) _caller: Caller,
+    pub(super) entry: Entry,
+    /// None where accounting is switched off.
+    pub(super) hold: Option<Hold>,
+    pub(super) request: OpenRequest,
+    pub(super) terms: Terms,
+}
+
+/// Counts one request.
+pub(super) struct Meter {
+    admission: Admission,
+    started: Instant,
+    first_byte: Option<Microseconds>,
+    /// On nodes that have not begun to answer.
+    asked: Vec<Attempt>,
+    /// On the node that answers.
+    running: Option<Attempt>,
+    past: Vec<AttemptRecord>,
+    /// What the last attempt took in energy.
+    energy: Option<Energy>,
+    said: Said,
+    /// Tokens that the answer may have as far as is held for.
+    limit: u64,
+    outcome: Outcome,
+    status: u16,
+    settled: bool,
+}
+
+impl Meter {
+    pub(super) fn open(admission: Admission) -> Self {
+        Self {
+            limit: admission.terms.held,
+            admission,
+            started: Instant::now(),
+            first_byte: None,
+            asked: Vec::new(),
+            running: None,
+            past: Vec::new(),
+            energy: None,
+            said: Said::default(),
+            // Unless somebody says otherwise: then nobody was there any more to say it.
+            outcome: Outcome::ClientLeft,
+            status: CLIENT_CLOSED_REQUEST,
+            settled: false,
+        }
+    }
+
+    /// The request.
+    pub(super) fn id(&self) -> Uuid {
+        self.admission.request.id
+    }
+
+    /// The bounds that were agreed.
+    pub(super) fn terms(&self) -> &Terms {
+        &self.admission.terms
+    }
+
+    /// The most that it may cost; none where nothing is counted.
+    pub(super) fn held(&self) -> Option<Nanocredits> {
+        self.admission.hold.as_ref().map(Hold::nanocredits)
+    }
+
+    /// Where the client stands with its limits, in headers.
+    pub(super) fn limit_headers(&self) -> axum::http::HeaderMap {
+        self.admission.hold.as_ref().map(Hold::headers).unwrap_or_default()
+    }
+
+    /// Who pays.
+    pub(super) fn account(&self) -> Uuid {
+        self.admission.request.account_id
+    }
+
+    /// What has been said of the answer.
+    pub(super) fn said(&self) -> &Said {
+        &self.said
+    }
+
+    /// The answer begins anew: its client has seen nothing of it.
+    pub(super) fn forget_what_was_said(&mut self) {
+        self.said = Said::default();
+    }
+
+    /// The client gets this event of the answer now: its tokens, and the prompt, are delivered.
+    pub(super) fn deliver(&mut self, data: &str) {
+        self.said.piece(data, self.admission.terms.prompt, self.limit);
+    }
+
+    /// What the attempt has cost in energy so far.
+    pub(super) fn energy(&self) -> Option<EnergyUsage> {
+        self.running.as_ref()?.energy()
+    }
+
+    /// The same for the comment before the end of every stream, under the names that others give it.
+    pub(super) fn energy_comment(&self) -> Option<String> {
+        let running = self.running.as_ref()?;
+        let worked = Microseconds::from(running.started.elapsed());
+        let comment = EnergyComment::new(running.energy()?, running.lease.node_id().to_string(), worked.get());
+        serde_json::to_string(&comment).ok()
+    }
+
+    /// What the delivered part of the answer costs.
+    pub(super) fn cost(&self) -> Nanocredits {
+        let delivered = self.said.delivered();
+        self.running.as_ref().map(|running| running.price.price.cost(&delivered)).unwrap_or_default()
+    }
+}
