@@ -40,7 +40,7 @@ async fn a_model_is_asked_under_an_alias_wherever_a_model_is_asked() {
     body["stream"] = json!(true);
     let stream = gateway.chat(&body).await.text().await.unwrap();
     assert!(stream.contains(MODEL) && !stream.contains("gpt-4o-mini"), "{stream}");
-    let body = json!({"model": "gpt-4o-mini", "input": "Hello", "store": false});
+    let body = json!({"model": "gpt-4o-mini", "input": "Hello", "max_output_tokens": 16, "store": false});
     let response: Value = gateway.ask("/v1/responses", &body).send().await.unwrap().json().await.unwrap();
     assert_eq!(response["model"], MODEL, "{response}");
     let rows = gateway.requests(3).await;
