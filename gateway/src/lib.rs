@@ -21,6 +21,8 @@ pub mod error;
 
 pub mod body;
 
+mod names;
+
 pub mod secrets;
 
 pub mod database;

@@ -66,7 +66,7 @@ async fn measure(engine: &Engine, processors: u32) -> Result<Measured, EngineErr
     let mut slots = 1;
     let mut time = warm_trial(engine, 1).await?;
     let tokens_per_second = (TOKENS as f64 / time.as_secs_f64()) as u32;
-    while slots < processors.min(MOST_SLOTS) && engine.has_memory_for(slots * 2) {
+    while slots < processors.min(MOST_SLOTS) && engine.has_memory_for(slots * 2) == Some(true) {
         let twice = warm_trial(engine, slots * 2).await?;
         // Twice the tokens in less than twice the time, by the margin that makes it worthwhile.
         let gain_percent = 200 * time.as_nanos() / twice.as_nanos().max(1);

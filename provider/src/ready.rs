@@ -138,6 +138,11 @@ async fn load(config: &ServeConfig, model: Fetched) -> anyhow::Result<(Offered, 
     let backend = load().await?;
     let measured = match (&backend, config.slots) {
         (Backend::Engine(engine), None) => Some(measure::measured(engine, &manifest.id(), &config.model.data).await?),
+        (Backend::Engine(engine), Some(slots)) if slots > 1 && engine.has_memory_for(slots) == Some(false) => bail!(
+            "--slots {slots} needs the weights of '{}' {slots} times in memory, and this machine has too little: lower it, or \
+             leave it out and it is measured",
+            manifest.name
+        ),
         _ => None,
     };
     // One text that is embedded keeps all processors busy.

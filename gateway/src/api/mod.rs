@@ -40,8 +40,7 @@ use crate::app::App;
 use crate::auth::{User, user};
 use crate::body::Json;
 use crate::error::Problem;
-
-const NAME_LENGTHS: std::ops::RangeInclusive<usize> = 1..=100;
+use crate::names;
 
 /// Who is signed in.
 #[derive(Debug, Serialize, ToSchema)]
@@ -68,12 +67,7 @@ pub async fn me(app: App, user: User) -> Result<Json<Me>, Problem> {
 
 /// A name that people give to a key or the like.
 fn checked_name(name: &str) -> Result<&str, Problem> {
-    let name = name.trim();
-    if NAME_LENGTHS.contains(&name.chars().count()) && !name.contains('\0') {
-        Ok(name)
-    } else {
-        Err(Problem::bad_request("A name has 1 to 100 characters."))
-    }
+    names::checked(name).ok_or_else(|| Problem::bad_request(names::RULE))
 }
 
 /// Refuses everybody else.

@@ -211,7 +211,8 @@ fn price(app: &App, node: &Node, model: &str, at: OffsetDateTime) -> Option<Pric
     app.prices.of(node.id, &node.model_named(model)?.id, at)
 }
 
-fn node_failed() -> ApiError {
+/// No node could give the answer.
+pub(crate) fn node_failed() -> ApiError {
     ApiError::new(
         502,
         "server_error",

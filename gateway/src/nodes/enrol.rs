@@ -14,11 +14,11 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::body::{Json, SmallJson};
 use crate::error::Failure;
+use crate::names;
 use crate::secrets::{self, Secrets};
 
 const TOKEN_PREFIX: &str = "enrol-cw-";
 const TOKEN_LIFETIME: Duration = Duration::days(7);
-const NAME_LENGTHS: std::ops::RangeInclusive<usize> = 1..=100;
 
 /// Binds a node's key to an operator's account.
 #[utoipa::path(post, path = ENROL_PATH, tag = "Nodes", request_body = Enrolment,
@@ -27,16 +27,14 @@ pub async fn enrol(app: App, SmallJson(body): SmallJson) -> Result<Json<Enrolled
     let enrolment: Enrolment =
         serde_json::from_slice(&body).map_err(|error| ApiError::invalid_json(&error.to_string()))?;
     let public_key = proven_key(&enrolment)?;
-    if !NAME_LENGTHS.contains(&enrolment.name.chars().count()) || enrolment.name.contains('\0') {
-        return Err(ApiError::invalid("A node's name has 1 to 100 characters.").with_param("name").into());
-    }
+    let name = names::checked(&enrolment.name).ok_or_else(|| ApiError::invalid(names::RULE).with_param("name"))?;
     let token = app.secrets.hash(enrolment.token.trim());
-    let node = bind(&app.database, &token.0, &enrolment.name, &public_key).await?.ok_or_else(|| {
+    let node = bind(&app.database, &token.0, name, &public_key).await?.ok_or_else(|| {
         let message =
             "The enrolment token is unknown, used or expired. Create a new one at POST /api/enrolment-tokens.";
         ApiError::new(401, "invalid_request_error", Some("invalid_enrolment_token"), message)
     })?;
-    tracing::info!(%node, name = enrolment.name, "a node has enrolled");
+    tracing::info!(%node, name, "a node has enrolled");
     Ok(Json(Enrolled { node, ticket_key: app.secrets.ticket_public.clone() }))
 }
 

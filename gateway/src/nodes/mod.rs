@@ -13,6 +13,8 @@ mod offer;
 
 mod offered;
 
+mod pace;
+
 pub mod affinity;
 
 pub mod attached;

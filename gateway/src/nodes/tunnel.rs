@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
 use openapi::error::ApiError;
 use openapi::node::{
     FarewellReason, MOVE_PATH, NodeStatus, OFFER_PATH, Offer, STATUS_PATH, TUNNEL_PATH, TUNNEL_PROTOCOL,
@@ -22,6 +23,7 @@ use uuid::Uuid;
 use super::connection::{self, Connection as _, Sender};
 use super::greeting::{self, Guest};
 use super::offer::{self, OfferRefused};
+use super::pace::Paced;
 use super::way::Way;
 use super::{Nodes, copies, enrol, farewell, unix_seconds};
 use crate::app::App;
@@ -68,7 +70,7 @@ async fn hold(app: App, node: Guest, instance: Uuid, upgraded: OnUpgrade) {
 
 async fn serve(app: &App, node: Guest, instance: Uuid, upgraded: Upgraded) -> anyhow::Result<()> {
     let id = node.id;
-    let (sender, connection) = connection::open(upgraded, &app.tasks).await?;
+    let (sender, connection) = connection::open(TokioIo::new(Paced::new(TokioIo::new(upgraded))), &app.tasks).await?;
     // A connection that ends here is cut off, whether the other side reads or not.
     let connection = AbortOnDropHandle::new(connection);
     let dismissed = CancellationToken::new();

@@ -13,6 +13,7 @@ use openapi::sse::Scanner;
 use super::draft::{Draft, now};
 use crate::app::App;
 use crate::error::Failure;
+use crate::inference::node_failed;
 
 /// The longest event of a chat stream.
 const LONGEST_EVENT: usize = 8 * 1024 * 1024;
@@ -27,7 +28,7 @@ pub(super) async fn whole(app: &App, draft: Draft, reply: Response) -> Result<Re
     let completion = body.collect().await.map_err(broken_off)?.to_bytes();
     let mut response = Translator::whole(draft.response.clone(), &completion, now()).map_err(|error| {
         tracing::warn!(%error, response = draft.response.id, "an answer could not be translated");
-        ApiError::internal()
+        node_failed()
     })?;
     response.store = draft.keep(app, &response).await;
     let json = serde_json::to_vec(&response).map_err(|_| ApiError::internal())?;

@@ -58,17 +58,15 @@ impl Tools {
             Some(other) => return Err(wrong_type("tools", "an array of objects", &other)),
         };
         let choice = fields.take("tool_choice")?;
-        let parallel = fields.boolean("parallel_tool_calls")?.unwrap_or(true);
-        let choice = match choice {
-            None => ToolChoice::Auto,
-            Some(_) if all.is_empty() => {
-                let message =
-                    "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.";
-                return Err(ApiError::invalid(message).with_param("tool_choice").with_code("invalid_value"));
+        let parallel = fields.boolean("parallel_tool_calls")?;
+        if all.is_empty() {
+            let given = [("tool_choice", choice.is_some()), ("parallel_tool_calls", parallel.is_some())];
+            if let Some((param, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
+                return Err(only_with_tools(param));
             }
-            Some(choice) => tool_choice(choice, &all)?,
-        };
-        Ok(Self { all, choice, parallel })
+        }
+        let choice = choice.map_or(Ok(ToolChoice::Auto), |choice| tool_choice(choice, &all))?;
+        Ok(Self { all, choice, parallel: parallel.unwrap_or(true) })
     }
 
     /// The tools that may be called.
@@ -87,6 +85,11 @@ impl Tools {
     pub fn must_call(&self) -> bool {
         matches!(self.choice, ToolChoice::Required | ToolChoice::Of { required: true, .. }) && !self.all.is_empty()
     }
+}
+
+fn only_with_tools(param: &str) -> ApiError {
+    let message = format!("Invalid value for '{param}': '{param}' is only allowed when 'tools' are specified.");
+    ApiError::invalid(message).with_param(param).with_code("invalid_value")
 }
 
 fn tools(items: Vec<Value>) -> Result<Vec<Tool>, ApiError> {
@@ -279,6 +282,7 @@ mod tests {
             (twice, "", "tools[1].function.name"),
             (&many, "", "tools"),
             ("[]", r#","tool_choice":"auto""#, "tool_choice"),
+            ("[]", r#","parallel_tool_calls":false"#, "parallel_tool_calls"),
             (TWO, r#","tool_choice":"sometimes""#, "tool_choice"),
             (TWO, r#","tool_choice":{"type":"function","function":{"name":"c"}}"#, "tool_choice.function.name"),
             (TWO, r#","tool_choice":{"type":"allowed_tools"}"#, "tool_choice.allowed_tools"),

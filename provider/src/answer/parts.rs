@@ -53,6 +53,7 @@ pub(super) struct Splitter {
     /// What is not clear yet.
     held: String,
     calls_tools: bool,
+    must_call: bool,
     calls: u32,
     nesting: Nesting,
 }
@@ -65,7 +66,8 @@ impl Splitter {
             Thinking::Begun => Place::Thought,
         };
         let calls_tools = !form.tools.is_empty();
-        Self { place, held: String::new(), calls_tools, calls: 0, nesting: Nesting::default() }
+        let must_call = calls_tools && form.must_call;
+        Self { place, held: String::new(), calls_tools, must_call, calls: 0, nesting: Nesting::default() }
     }
 
     /// Calls so far.
@@ -90,9 +92,11 @@ impl Splitter {
             Place::Arguments => Part::Arguments { index: self.calls - 1, text: rest },
             // Blanks around calls are no text.
             Place::Text if self.calls > 0 && rest.trim().is_empty() => return Vec::new(),
-            Place::CallEnds => return Vec::new(),
+            // Where there is nothing but calls, this is the mark of one, cut off.
+            Place::Text if self.must_call && CALL_BEGINS.starts_with(rest.trim()) => return Vec::new(),
+            // A call that was cut off before it had a name is nothing that a client could use.
+            Place::Name | Place::CallEnds => return Vec::new(),
             Place::Start | Place::Text => Part::Text(rest),
-            Place::Name => Part::Text(format!("{CALL_BEGINS}{rest}")),
         };
         if part.text().is_empty() { Vec::new() } else { vec![part] }
     }
@@ -287,8 +291,10 @@ mod tests {
             split(&form(Thinking::No, true), &[half])[2],
             Part::Arguments { index: 0, text: "{\"of\": [1, ".into() }
         );
-        let begun = split(&form(Thinking::No, true), &["<tool_call>\n{\"na"]);
-        assert_eq!(begun, [Part::Text("<tool_call>\n{\"na".into())]);
+        let begun = split(&form(Thinking::No, true), &["Well.\n<tool_call>\n{\"na"]);
+        assert_eq!(begun, [Part::Text("Well.".into())]);
+        let must_call = Form { must_call: true, ..form(Thinking::No, true) };
+        assert_eq!(split(&must_call, &["<tool"]), []);
     }
 
     proptest! {

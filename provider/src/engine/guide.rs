@@ -104,7 +104,7 @@ impl Form {
         for (index, tool) in self.tools.iter().enumerate() {
             let (head, tail) =
                 (format!("{NAME_FOLLOWS}{}{ARGUMENTS_FOLLOW}", tool.name), format!("{ARGUMENTS_END}{CALL_ENDS}"));
-            let parameters = compact(&tool.parameters);
+            let parameters = compact(&without_inventions(&tool.parameters));
             let _ = writeln!(rules, "tool_{index}: {} arguments_{index} {}", quoted(&head), quoted(&tail));
             let _ = writeln!(rules, "arguments_{index}: %json {parameters}");
         }
@@ -191,6 +191,34 @@ fn compact(schema: &Value) -> Value {
         schema.insert("x-guidance".to_owned(), separators);
     }
     schema
+}
+
+/// The schema of a function's arguments, without any that it does not name: where a schema is left open, small models invent
+/// arguments, and the function can't be called. A schema that is put together from others stays as it is.
+fn without_inventions(parameters: &Value) -> Value {
+    const OPEN: [&str; 12] = [
+        "additionalProperties",
+        "patternProperties",
+        "unevaluatedProperties",
+        "propertyNames",
+        "minProperties",
+        "dependentSchemas",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "not",
+        "if",
+        "$ref",
+    ];
+    let mut parameters = parameters.clone();
+    let Value::Object(schema) = &mut parameters else { return parameters };
+    let Some(known) = schema.get("properties").and_then(Value::as_object) else { return parameters };
+    let required = schema.get("required").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let names_all = required.iter().all(|name| name.as_str().is_some_and(|name| known.contains_key(name)));
+    if names_all && !OPEN.iter().any(|keyword| schema.contains_key(*keyword)) {
+        schema.insert("additionalProperties".to_owned(), json!(false));
+    }
+    parameters
 }
 
 /// llguidance 1.9 takes -2.0 for less than -2. So a number's bound that is itself not meant becomes one that is, a little
@@ -288,6 +316,27 @@ mod tests {
         ] {
             assert_eq!(allows(&with_tools(must, parallel), text), fits, "{must} {parallel} {text}");
         }
+    }
+
+    #[test]
+    fn a_function_gets_the_arguments_that_it_names_unless_its_schema_says_otherwise() {
+        let form = |parameters: Value| {
+            let tool = Tool { name: "f".to_owned(), description: None, parameters };
+            Form { tools: vec![tool], must_call: true, ..Form::default() }
+        };
+        let invents = CALL.replace("1}", "1, \"b\": 2}");
+        let named = json!({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]});
+        assert!(allows(&form(named.clone()), CALL) && !allows(&form(named.clone()), &invents));
+        for (keyword, value) in [
+            ("additionalProperties", json!(true)),
+            ("required", json!(["a", "b"])),
+            ("allOf", json!([{"properties": {"b": {"type": "integer"}}}])),
+        ] {
+            let mut open = named.clone();
+            open[keyword] = value;
+            assert!(allows(&form(open), &invents), "{keyword}");
+        }
+        assert!(allows(&form(json!({"type": "object"})), &invents));
     }
 
     #[test]

@@ -86,14 +86,13 @@ impl Engine {
         self.idle.keep(most as usize);
     }
 
-    /// True when so many sequences can be computed at once, each in an instance with weights of its own, as far as the
-    /// system says how much memory it has.
-    pub fn has_memory_for(&self, instances: u32) -> bool {
+    /// Whether so many sequences can be computed at once, each in an instance with weights of its own. None where the system
+    /// does not say how much memory it has.
+    pub fn has_memory_for(&self, instances: u32) -> Option<bool> {
         let (folder, file) = &self.source;
         let length = std::fs::metadata(folder.join(file)).map_or(u64::MAX, |metadata| metadata.len());
         let all = length.saturating_mul(FILES_IN_MEMORY).saturating_mul(u64::from(instances));
-        memory::available(Path::new("/"))
-            .is_some_and(|available| memory::check(&[(file.as_str(), all)], available).is_ok())
+        memory::available(Path::new("/")).map(|available| memory::check(&[(file.as_str(), all)], available).is_ok())
     }
 }
 

@@ -25,6 +25,7 @@ use crate::nodes::dialled::Joined;
 use crate::nodes::enrol;
 use crate::nodes::greeting::Guest;
 use crate::nodes::offer;
+use crate::nodes::pace::Paced;
 use crate::nodes::tunnel;
 use crate::nodes::way::{Kind, Way};
 use crate::secrets::{self, Secrets};
@@ -71,7 +72,7 @@ pub(in super::super) async fn follow(app: &App, id: Uuid, url: &str) -> anyhow::
 pub(super) async fn reach(caller: &Caller<'_>, url: &NodeUrl, node: &Guest) -> anyhow::Result<Reached> {
     let (io, _) = caller.dialler.connect(url).await?;
     let work = async {
-        let (sender, connection) = connection::open(TokioIo::new(io), caller.tasks).await?;
+        let (sender, connection) = connection::open(TokioIo::new(Paced::new(io)), caller.tasks).await?;
         let door = Door::new(sender, Arc::clone(caller.secrets), url);
         let offer = prove(&door, node).await?;
         anyhow::Ok(Reached { offer, door, connection })
