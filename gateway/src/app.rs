@@ -31,6 +31,7 @@ use crate::prices::Prices;
 use crate::replicas::Replica;
 use crate::responses;
 use crate::secrets::Secrets;
+use crate::traces::Traces;
 
 /// The gateway's parts.
 pub struct Parts {
@@ -55,6 +56,7 @@ pub struct Parts {
     pub court: Court,
     pub samples: Samples,
     pub metrics: Arc<Metrics>,
+    pub traces: Arc<Traces>,
     pub replica: Arc<Replica>,
     /// False only to measure what accounting costs.
     pub metering: bool,

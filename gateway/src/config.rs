@@ -18,6 +18,17 @@ use crate::nodes::direct::address::AllowedNetworks;
 pub struct Config {
     #[command(subcommand)]
     pub command: Command,
+    /// How log lines are written, to standard error: for people, or each as JSON. `COMMONWATT_LOG` says which, as in
+    /// `info,sqlx=warn`.
+    #[arg(long, global = true, env = "COMMONWATT_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
 }
 
 /// What to do.
@@ -125,6 +136,12 @@ pub struct ServeConfig {
     /// OpenTelemetry collector that gets the same metrics over OTLP, such as http://127.0.0.1:4318.
     #[arg(long, env = "COMMONWATT_METRICS_COLLECTOR", hide_env_values = true)]
     pub metrics_collector: Option<String>,
+    /// OpenTelemetry collector that gets traces of requests over OTLP, such as http://127.0.0.1:4318.
+    #[arg(long, env = "COMMONWATT_TRACES_COLLECTOR", hide_env_values = true)]
+    pub traces_collector: Option<String>,
+    /// One in so many requests is traced, beside those whose client asks for it by a sampled `traceparent`; with 0 none is.
+    #[arg(long, env = "COMMONWATT_TRACES_ONE_IN", default_value_t = 10)]
+    pub traces_one_in: u64,
     /// File with an inference key of this gateway: after some requests their node gets one more in this key's name, whose
     /// work is known, and what it claims in energy is compared with what others claim.
     #[arg(long, env = "COMMONWATT_SAMPLING_KEY_FILE")]

@@ -73,6 +73,8 @@ pub mod admin;
 
 pub mod metrics;
 
+pub mod traces;
+
 pub mod retention;
 
 pub mod serve;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use gateway::config::{Command, Config, UpConfig};
+use gateway::config::{Command, Config, LogFormat, UpConfig};
 use gateway::up::{self, UpSettings};
 use gateway::{admin, router, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,8 +24,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let config = Config::parse();
     let filter = EnvFilter::try_from_env("COMMONWATT_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
     match run(config) {
         Ok(code) => code,
         Err(error) => {

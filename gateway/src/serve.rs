@@ -26,7 +26,7 @@ use crate::inference::running::Running;
 use crate::inference::typical::Typicals;
 use crate::ledger::audit;
 use crate::listener::Connections;
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Metrics, Watched};
 use crate::nodes::blobs::Blobs;
 use crate::nodes::direct::dial::Dialler;
 use crate::nodes::{self, Nodes, enrol};
@@ -36,6 +36,7 @@ use crate::replicas::{self, Credentials, Internal};
 use crate::responses;
 use crate::retention;
 use crate::secrets::Secrets;
+use crate::traces::Traces;
 use crate::{database, listener, socket};
 
 /// After the drain: what remains has had its time.
@@ -67,7 +68,7 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
         let listener = socket::listen(address, "COMMONWATT_METRICS_LISTEN").await?;
         app.tasks.spawn(metrics::serve(Arc::clone(&app.metrics), listener, app.closing.clone()));
     }
-    let metrics = Arc::clone(&app.metrics);
+    let (metrics, traces) = (Arc::clone(&app.metrics), Arc::clone(&app.traces));
     let following = CancellationToken::new();
     app.tasks.spawn(nodes::dialled::keep_all(app.clone()));
     app.tasks.spawn(nodes::tend(Arc::clone(&app.nodes), app.closing.clone()));
@@ -81,7 +82,11 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     drain(&app, connections, &following, Duration::from_secs(config.drain_seconds)).await;
     hearing.await?;
     drop(app);
-    tokio::task::spawn_blocking(move || metrics.close()).await?;
+    let tell_the_rest = move || {
+        metrics.close();
+        traces.close();
+    };
+    tokio::task::spawn_blocking(tell_the_rest).await?;
     accounting.close().await?;
     tracing::info!("stopped; every record is written");
     Ok(())
@@ -98,6 +103,11 @@ pub(crate) async fn build(
     let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
     let last_look = Arc::new(LastLook::default());
     let nodes = Arc::new(known_nodes(&database).await?);
+    let watched = Watched {
+        nodes: Arc::clone(&nodes),
+        journal: accounting.journal.clone(),
+        admissions: Arc::clone(&accounting.admissions),
+    };
     let blamed = Arc::clone(&nodes);
     Ok(App::new(Parts {
         keys: Keys::new(database.clone(), Arc::clone(&secrets), Arc::clone(&last_look)),
@@ -120,7 +130,8 @@ pub(crate) async fn build(
         energies: Energies::default(),
         court: Court::new(secrets.canaries, config.internal_listen.is_none()),
         samples: Samples::new(config.sampling_one_in),
-        metrics: Arc::new(Metrics::new(config.metrics_collector.as_deref())?),
+        metrics: Arc::new(Metrics::watching(config.metrics_collector.as_deref(), &watched)?),
+        traces: Arc::new(Traces::new(config.traces_collector.as_deref(), config.traces_one_in)?),
         metering: config.accounting.metering == Metering::On,
         queue_patience: Duration::from_secs(config.queue_seconds),
         node_silence: Duration::from_secs(config.node_silence_seconds),

@@ -65,3 +65,5 @@ pub mod node;
 pub mod standing;
 
 pub mod upstream;
+
+pub mod trace;

@@ -22,6 +22,17 @@ use crate::upstream::config::{EngineChoice, UpstreamConfig, UpstreamModelConfig}
 pub struct Config {
     #[command(subcommand)]
     pub command: Command,
+    /// How log lines are written, to standard error: for people, or each as JSON. `COMMONWATT_LOG` says which, as in
+    /// `info,sqlx=warn`.
+    #[arg(long, global = true, env = "COMMONWATT_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
 }
 
 /// What to do.
@@ -153,6 +164,10 @@ pub struct ServeConfig {
     /// OpenTelemetry collector that gets the same metrics over OTLP, such as http://127.0.0.1:4318.
     #[arg(long, env = "COMMONWATT_METRICS_COLLECTOR", hide_env_values = true)]
     pub metrics_collector: Option<String>,
+    /// OpenTelemetry collector that gets traces over OTLP, such as http://127.0.0.1:4318: of requests that come with a sampled
+    /// `traceparent`, as the gateway's do where it traces them.
+    #[arg(long, env = "COMMONWATT_TRACES_COLLECTOR", hide_env_values = true)]
+    pub traces_collector: Option<String>,
     /// Where this machine stands: a country such as DE, or a part of one such as US-CA, for clients who want their requests
     /// computed there. The grid's zone if not given.
     #[arg(long, env = "COMMONWATT_REGION")]

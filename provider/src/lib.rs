@@ -39,6 +39,8 @@ pub mod energy;
 
 pub mod metrics;
 
+pub mod traces;
+
 pub mod blobs;
 
 pub mod node;

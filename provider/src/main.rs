@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use provider::config::{Command, Config};
+use provider::config::{Command, Config, LogFormat};
 use provider::pull::{self, Peers, PullSettings, catalogue, given};
 use provider::{doctor, rotate, router, serve};
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,8 +17,11 @@ fn main() -> ExitCode {
     let config = Config::parse();
     let filter = EnvFilter::try_from_env("COMMONWATT_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,mistralrs_core=warn,mistralrs_quant=warn,candle_core=warn"));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -21,6 +21,7 @@ use crate::keeper::Keeper;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::slots::Slots;
+use crate::traces::Traces;
 use crate::upstream::Upstream;
 
 /// What answers of a server bear as their fingerprint.
@@ -92,6 +93,7 @@ pub struct Shared {
     pub slots: Slots,
     pub energy: Ledger,
     pub metrics: Arc<Metrics>,
+    pub traces: Arc<Traces>,
     /// What the operator says of the machine and its place.
     pub site: EnergyOffer,
     /// What that means for the machine's own clients; a gateway sets its own.
@@ -148,11 +150,13 @@ impl Node {
         slots: Slots,
         Metered { ledger, metrics, offer, terms }: Metered,
         place: Place,
+        traces: Arc<Traces>,
     ) -> Arc<Self> {
         let shared = Arc::new(Shared {
             slots,
             energy: ledger,
             metrics,
+            traces,
             site: offer,
             terms,
             place,

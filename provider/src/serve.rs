@@ -18,6 +18,7 @@ use crate::node::Node;
 use crate::ready::{self, Ready};
 use crate::router;
 use crate::slots::Slots;
+use crate::traces::Traces;
 
 /// How often it is asked which models nobody asks for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -72,8 +73,12 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
         serving.await?.context("the local listener failed")
     });
     let drained = drained.await;
-    let metrics = Arc::clone(&node.metrics);
-    tokio::task::spawn_blocking(move || metrics.close()).await?;
+    let (metrics, traces) = (Arc::clone(&node.metrics), Arc::clone(&node.traces));
+    let tell_the_rest = move || {
+        metrics.close();
+        traces.close();
+    };
+    tokio::task::spawn_blocking(tell_the_rest).await?;
     match drained {
         Ok(ended) => ended,
         Err(_) => {
@@ -85,6 +90,7 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
 
 /// Gets what computes ready and puts the node together; with the identity that its gateways know, if there are any.
 async fn start(config: &ServeConfig, stop: &CancellationToken) -> anyhow::Result<(Arc<Node>, Option<Arc<Identity>>)> {
+    let traces = Arc::new(Traces::new(config.traces_collector.as_deref())?);
     // What the operator says is checked before the models are fetched.
     let surveyed = setup::survey(&config.energy).await?;
     let Ready { models, slots, place, upstream } = ready::all(config).await?;
@@ -99,7 +105,7 @@ async fn start(config: &ServeConfig, stop: &CancellationToken) -> anyhow::Result
     if let Some(upstream) = upstream {
         tokio::spawn(upstream.watch(slots.clone(), stop.clone()));
     }
-    let node = Node::new((first, models.collect()), slots, metered, config.place());
+    let node = Node::new((first, models.collect()), slots, metered, config.place(), traces);
     if let Some(seconds) = config.unload_after {
         tokio::spawn(unload(Arc::clone(&node), Duration::from_secs(seconds), stop.clone()));
     }

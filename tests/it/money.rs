@@ -40,7 +40,8 @@ async fn estimate_usage_header_row_and_ledger_agree() {
     assert_eq!((&usage["cost"], &row["cost"]), (&json!(cost.credits()), &json!(cost.credits())));
     assert_eq!((&row["nanocredits"], &row["price_version"]), (&json!(cost.get()), &estimate["price_version"]));
     assert_eq!(estimate["worst_case"], json!({"nanocredits": cost.get(), "cost": cost.credits()}));
-    assert_eq!(estimate["price"], serde_json::to_value(price).unwrap());
+    let price = serde_json::to_value(price).unwrap();
+    assert_eq!((&estimate["price"], &row["price"]), (&price, &price));
     gateway.audit().await;
     let after = books::balance(&gateway.database, "admin@localhost").await;
     assert_eq!(before - after, cost.get().cast_signed(), "an estimate is free");

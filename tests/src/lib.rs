@@ -8,6 +8,8 @@ mod balancer;
 
 pub mod books;
 
+mod collector;
+
 mod customer;
 
 mod database;
@@ -35,6 +37,7 @@ mod wait;
 mod wire;
 
 pub use balancer::Balancer;
+pub use collector::{Collector, Told};
 pub use customer::Customer;
 pub use database::Database;
 pub use gateway::Gateway;

@@ -103,6 +103,13 @@ impl Account {
         self.purses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Of its leased credit, what is held and what is free.
+    pub(super) fn credit(&self) -> (u64, u64) {
+        let purses = self.lock();
+        let slot = purses.get(&(self.id, What::Credit));
+        slot.map(|slot| (slot.purse.held(), slot.purse.free())).unwrap_or_default()
+    }
+
     /// Takes all amounts, or none and says which purses do not cover theirs.
     pub(super) fn try_hold(self: &Arc<Self>, needs: &[Need], amounts: &Amounts) -> Result<Vec<Part>, Vec<Need>> {
         let now = Instant::now();

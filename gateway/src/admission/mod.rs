@@ -138,6 +138,13 @@ impl Admissions {
         Arc::clone(accounts.entry(id).or_insert_with(|| Arc::new(Account::new(id))))
     }
 
+    /// Credit that this replica has leased, of all accounts together, in nanocredits: what requests that run hold of it, and
+    /// what is free.
+    pub fn credit(&self) -> (u64, u64) {
+        let add = |sum: (u64, u64), (held, free): (u64, u64)| (sum.0.saturating_add(held), sum.1.saturating_add(free));
+        self.all().iter().map(|account| account.credit()).fold((0, 0), add)
+    }
+
     fn all(&self) -> Vec<Arc<Account>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }

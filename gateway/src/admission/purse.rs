@@ -129,6 +129,16 @@ impl Purse {
         };
     }
 
+    /// What is held for requests that run.
+    pub fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// What can be held.
+    pub fn free(&self) -> u64 {
+        u64::try_from(self.spendable).unwrap_or(0)
+    }
+
     /// What others may still lease, as far as is known.
     pub fn left_over(&self) -> u64 {
         self.left_over

@@ -7,6 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use openapi::error::ApiError;
+use openapi::trace::{TRACE_HEADER, TraceContext};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::{IntoParams, PartialSchema};
 use uuid::Uuid;
@@ -22,6 +23,8 @@ const LONGEST: usize = 255;
 pub struct Submission {
     pub(super) id: Uuid,
     pub(super) key: Option<Key>,
+    /// The client's span.
+    pub(super) trace: Option<TraceContext>,
 }
 
 /// An `Idempotency-Key`, and the path that it was sent to.
@@ -36,7 +39,10 @@ impl<S: Sync> FromRequestParts<S> for Submission {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
         let RequestId(id) = *parts.extensions.get().ok_or_else(ApiError::internal)?;
         let text = key(&parts.headers)?;
-        Ok(Self { id, key: text.map(|text| Key { text, path: parts.uri.path().to_owned() }) })
+        let key = text.map(|text| Key { text, path: parts.uri.path().to_owned() });
+        // One that says nothing is as good as none, as the specification has it.
+        let trace = parts.headers.get(TRACE_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Self { id, key, trace })
     }
 }
 

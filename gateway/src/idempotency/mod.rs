@@ -66,15 +66,16 @@ pub async fn serve_with<C>(
 where
     C: Future<Output = Result<Response, Failure>> + Send + 'static,
 {
-    let Submission { id, key } = submission;
-    let Some(key) = key else { return compute(app.clone(), caller, Named::of(id), body).await };
+    let Submission { id, key, trace } = submission;
+    let named = Named { caller: trace, ..Named::of(id) };
+    let Some(key) = key else { return compute(app.clone(), caller, named, body).await };
     let ask = Ask::new(&app.secrets, (caller.key.account, id), &key, &body);
     // Whoever reads along does so with a key of their own.
     let watch = caller.watch();
     let revoked = async move { watch.revoked().cancelled().await };
     let app = app.clone();
     let idempotency = app.idempotency.clone();
-    let compute = move |billed_as| compute(app, caller, Named { id, billed_as }, body);
+    let compute = move |billed_as| compute(app, caller, Named { billed_as, ..named }, body);
     idempotency.once(ask, compute, revoked).await
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Attempt {
     /// Why this node.
     pub(super) choice: String,
     pub(super) started: Instant,
+    /// When the client got the first byte of it.
+    pub(super) first_byte: Option<Instant>,
     /// Tokens of the answer that other nodes had said before.
     pub(super) before: u64,
     /// The node's last word on what it has used.

@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::nodes::choose::Nobody;
 use crate::nodes::queue::{self, Chance, Waiter};
 use crate::nodes::{Found, Node};
+use crate::traces::Step;
 
 /// Tries before the client is told that it failed.
 const MOST_IN_A_ROW: usize = 3;
@@ -82,7 +83,10 @@ async fn attempt(app: &App, meter: &mut Meter, request: &Arc<Request>, tried: &m
     let mut in_a_row = 0;
     loop {
         await_one(app, request).await;
-        let found = match find(app, meter, request, tried).await {
+        let since = std::time::Instant::now();
+        let found = find(app, meter, request, tried).await;
+        meter.passed(Step::Route, since);
+        let found = match found {
             Ok(found) => found,
             Err(_) if meter.has_failed() => return Err((Outcome::NodeFailed, node_failed())),
             Err(refused) => return Err((Outcome::NoNode, refused)),
@@ -123,7 +127,7 @@ async fn find(app: &App, meter: &mut Meter, request: &Arc<Request>, tried: &Trie
 }
 
 /// Takes a place, or waits in line for one.
-async fn place(app: &App, meter: &Meter, request: &Request, search: Search) -> Result<Found, ApiError> {
+async fn place(app: &App, meter: &mut Meter, request: &Request, search: Search) -> Result<Found, ApiError> {
     let queue = &app.nodes.queue;
     if queue.is_empty() {
         match search.find() {
@@ -151,7 +155,10 @@ async fn place(app: &App, meter: &Meter, request: &Request, search: Search) -> R
         Chance::Anywhere | Chance::Round(_) => search.find().ok().into(),
     };
     let waiting = queue.enter(waiter, take).map_err(|full| full_up(&full.to_string(), full.retry_after))?;
-    waiting.await.map_err(|passed| full_up("all nodes that suit are busy", passed.retry_after))
+    let since = std::time::Instant::now();
+    let found = waiting.await;
+    meter.passed(Step::Queue, since);
+    found.map_err(|passed| full_up("all nodes that suit are busy", passed.retry_after))
 }
 
 fn full_up(why: &str, retry_after: Duration) -> ApiError {

@@ -11,6 +11,7 @@ use hyper::{Request as HttpRequest, Response, StatusCode};
 use openapi::continuation::{CONTINUE_PATH, Continuation};
 use openapi::error::{ApiError, ErrorBody};
 use openapi::node::TICKET_HEADER;
+use openapi::trace::TRACE_HEADER;
 
 use super::forward::{Events, Fault};
 use super::request::Request;
@@ -62,7 +63,10 @@ fn make(
 ) -> anyhow::Result<HttpRequest<Full<Bytes>>> {
     let ticket = node.ticket(&app.secrets, &call)?;
     let (path, body) = ask(request, body?, said)?;
-    let made = HttpRequest::post(path).header(CONTENT_TYPE, "application/json").header(TICKET_HEADER, ticket);
+    let mut made = HttpRequest::post(path).header(CONTENT_TYPE, "application/json").header(TICKET_HEADER, ticket);
+    if let Some(trace) = call.trace {
+        made = made.header(TRACE_HEADER, trace.to_string());
+    }
     Ok(made.extension(call).body(Full::new(body))?)
 }
 

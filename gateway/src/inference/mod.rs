@@ -45,11 +45,13 @@ mod terms;
 pub mod typical;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
 use openapi::error::ApiError;
 use openapi::model::ModelKind;
+use openapi::trace::TraceContext;
 use openapi::units::Nanocredits;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -74,12 +76,14 @@ use terms::Terms;
 pub struct Named {
     pub id: Uuid,
     pub billed_as: Uuid,
+    /// Its client's span.
+    pub caller: Option<TraceContext>,
 }
 
 impl Named {
     /// A request that is billed in its own name.
     pub fn of(id: Uuid) -> Self {
-        Self { id, billed_as: id }
+        Self { id, billed_as: id, caller: None }
     }
 }
 
@@ -109,6 +113,7 @@ pub async fn serve_with(
     (endpoint, body): (Endpoint, Bytes),
     routing: &Preference,
 ) -> Result<Response, Failure> {
+    let (arrived, trace) = (Instant::now(), app.traces.begin(named.id, named.caller));
     let request = Request::read(endpoint, body, routing)?.meant(|name| app.aliases.stands_for(name))?;
     let request = Arc::new(request);
     if !request.models.iter().any(|model| app.nodes.is_known(model)) {
@@ -119,8 +124,12 @@ pub async fn serve_with(
     let revoked = caller.revoked();
     attempts::await_one(app, &request).await;
     let mut meter = match admit(app, caller, named, &request).await {
-        Ok(meter) => meter,
-        Err(refusal) => return Ok(refusal.into_response()),
+        Ok(meter) => meter.since(arrived, trace),
+        Err(refusal) => {
+            let response = refusal.into_response();
+            app.traces.refused(trace, request.endpoint.word(), response.status().as_u16());
+            return Ok(response);
+        }
     };
     let answer = tokio::select! {
         () = revoked.cancelled() => Err((Outcome::KeyRevoked, auth::revoked())),
@@ -155,7 +164,8 @@ fn check_kind(app: &App, request: &Request) -> Result<(), ApiError> {
 }
 
 /// Lets a request in: holds what it may cost at most, notes it in the journal, and opens its meter.
-async fn admit(app: &App, caller: Caller, Named { id, billed_as }: Named, request: &Request) -> Result<Meter, Refusal> {
+async fn admit(app: &App, caller: Caller, named: Named, request: &Request) -> Result<Meter, Refusal> {
+    let Named { id, billed_as, .. } = named;
     let started_at = OffsetDateTime::now_utc();
     let context = context_length(app, request);
     let terms = Terms::of(request, context, started_at);

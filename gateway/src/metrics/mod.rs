@@ -9,6 +9,13 @@
 //! | `gateway.request.carbon` | `gateway_request_carbon_grams_total{model,node}` | ours |
 //! | `gateway.energy.per_output_token` | `gateway_energy_per_output_token_joules{model,tier}` | ours |
 //! | `gateway.requests` | `gateway_requests_total{model,outcome}` | ours |
+//! | `gateway.overhead` | `gateway_overhead_seconds` | ours |
+//! | `gateway.queue.duration` | `gateway_queue_duration_seconds` | ours |
+//! | `gateway.queue.length` | `gateway_queue_length` | ours |
+//! | `gateway.nodes` | `gateway_nodes{state}` | ours |
+//! | `gateway.node.ejections` | `gateway_node_ejections_total` | ours |
+//! | `gateway.journal.…` | `gateway_journal_{open,waiting,set_aside,lag_seconds}` | ours |
+//! | `gateway.credit` | `gateway_credit{state}` | ours |
 //! | `gateway.idle.energy` | `gateway_idle_energy_joules_total{node}` | ours |
 //! | `gateway.energy.reconcile` | `gateway_energy_reconcile_ratio{node}` | ours |
 //! | `hw.energy` | `hw_energy_joules_total{hw_id,hw_parent,hw_type,tier}` | [hardware] |
@@ -37,6 +44,8 @@ mod listener;
 
 mod machines;
 
+mod operation;
+
 mod record;
 
 mod requests;
@@ -59,10 +68,12 @@ use uuid::Uuid;
 
 use self::instruments::Instruments;
 use self::machines::Machines;
+use self::operation::Operation;
 use self::requests::Requests;
 use crate::inference::record::Outcome;
 
 pub use listener::serve;
+pub use operation::Watched;
 
 /// The label of whatever has no name of its own.
 const OTHER: &str = "other";
@@ -75,6 +86,7 @@ pub struct Metrics {
     requests: Arc<Requests>,
     machines: Arc<Machines>,
     instruments: Instruments,
+    operation: Operation,
 }
 
 /// A request that has ended.
@@ -129,6 +141,18 @@ impl Metrics {
     /// Begins to count. `collector` is the base of an OTLP receiver over HTTP, such as `http://127.0.0.1:4318`, which is told
     /// every minute; nothing is sent without one.
     ///
+    /// What is `watched` is looked at whenever metrics are shown.
+    ///
+    /// # Errors
+    /// When the collector's address is none.
+    pub fn watching(collector: Option<&str>, watched: &Watched) -> anyhow::Result<Self> {
+        let metrics = Self::new(collector)?;
+        operation::observe(&metrics.provider.meter(SERVICE), watched);
+        Ok(metrics)
+    }
+
+    /// The same, of requests and machines alone.
+    ///
     /// # Errors
     /// When the collector's address is none.
     pub fn new(collector: Option<&str>) -> anyhow::Result<Self> {
@@ -137,7 +161,8 @@ impl Metrics {
         let (requests, machines) = (Arc::default(), Arc::default());
         instruments::observe_requests(&meter, &requests);
         instruments::observe_machines(&meter, &machines);
-        Ok(Self { registry, provider, requests, machines, instruments: Instruments::new(&meter) })
+        let (instruments, operation) = (Instruments::new(&meter), Operation::new(&meter));
+        Ok(Self { registry, provider, requests, machines, instruments, operation })
     }
 
     /// Counts a request that has ended, and the attempt that ended it.
@@ -157,6 +182,16 @@ impl Metrics {
     /// Counts what a node reports. Call it once for each report, and only with those that add up.
     pub fn report(&self, node: Uuid, report: &EnergyReport) {
         self.machines.take(node, report);
+    }
+
+    /// A node is called that will answer: the gateway has taken so long for a request until then.
+    pub fn overhead(&self, time: Duration) {
+        self.operation.overhead(time);
+    }
+
+    /// A request has waited so long for a place on a node.
+    pub fn queued(&self, time: Duration) {
+        self.operation.queued(time);
     }
 
     /// Everything in Prometheus' text format.

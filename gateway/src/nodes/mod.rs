@@ -70,6 +70,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -117,6 +118,8 @@ pub struct Nodes {
     copies: copies::Copies,
     /// Something about the nodes that are tunnelled to this replica is different; the other replicas listen.
     changed: watch::Sender<()>,
+    /// How often nodes were ejected that are gone.
+    past_ejections: AtomicU64,
 }
 
 impl Default for Nodes {
@@ -134,6 +137,7 @@ impl Default for Nodes {
             greetings: greeting::Used::default(),
             copies: copies::Copies::default(),
             changed: watch::Sender::default(),
+            past_ejections: AtomicU64::default(),
         }
     }
 }
@@ -213,7 +217,8 @@ impl Nodes {
     pub(crate) fn remove(&self, id: Uuid, way: &Way) {
         let mut connected = self.connected.write().unwrap_or_else(PoisonError::into_inner);
         if connected.get(&id).is_some_and(|node| node.remove(way.connection)) {
-            connected.remove(&id);
+            let gone = connected.remove(&id).map_or(0, |node| node.ejections());
+            self.past_ejections.fetch_add(gone, Ordering::Relaxed);
             self.memory.forget(id, Instant::now());
         }
         drop(connected);
@@ -238,6 +243,12 @@ impl Nodes {
     /// Says when something about the tunnels of this replica is different. Whoever holds it may use them.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
+    }
+
+    /// How often failures have made nodes rest since this replica runs.
+    pub fn ejections(&self) -> u64 {
+        let now: u64 = self.all().iter().map(|node| node.ejections()).sum();
+        self.past_ejections.load(Ordering::Relaxed) + now
     }
 
     /// Every connected node.

@@ -13,6 +13,7 @@ use openapi::energy::EnergyTerms;
 use openapi::model::ModelKind;
 use openapi::node::{NodeStatus, Offer, Ticket};
 use openapi::price::Price;
+use openapi::trace::TraceContext;
 use uuid::Uuid;
 
 use super::choose::Room;
@@ -88,6 +89,8 @@ pub struct Call {
     pub max_tokens: u32,
     pub price: Price,
     pub energy: EnergyTerms,
+    /// Where its trace goes on, if it has one. Not in the ticket: it decides nothing.
+    pub trace: Option<TraceContext>,
 }
 
 impl Node {
@@ -282,7 +285,11 @@ impl Node {
         lock(&self.health).honesty_ppm(Instant::now())
     }
 
-    pub(super) fn is_up(&self, now: Instant) -> bool {
+    pub(super) fn ejections(&self) -> u64 {
+        lock(&self.health).ejections()
+    }
+
+    pub(crate) fn is_up(&self, now: Instant) -> bool {
         lock(&self.health).is_up(now)
     }
 

@@ -77,6 +77,20 @@ pub(super) async fn keep_offer(
     transaction.commit().await
 }
 
+/// The price of a version.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_version(database: &PgPool, version: i64) -> Result<Option<Price>, sqlx::Error> {
+    let found = sqlx::query_as!(
+        Parts,
+        "select prompt_nanocredits as prompt, cached_nanocredits as cached, completion_nanocredits as completion
+         from prices where version = $1",
+        version
+    );
+    Ok(found.fetch_optional(database).await?.map(Price::from))
+}
+
 /// What the table holds of a model on a node.
 struct Known {
     /// What the node itself asked last.

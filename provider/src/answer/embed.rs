@@ -1,6 +1,7 @@
 //! The vectors of some texts: read, tokenise, queue, compute one after the other in one slot, write.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -32,6 +33,7 @@ use crate::limits::Limit;
 use crate::node::{Backend, Served};
 use crate::router::Doorway;
 use crate::slots::Place;
+use crate::traces::Trace;
 
 /// Makes vectors of texts.
 #[utoipa::path(post, path = "/v1/embeddings", tag = "OpenAI",
@@ -42,13 +44,13 @@ pub async fn embeddings(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Failure> {
-    let ticket = door.admit(&headers)?;
+    let (ticket, trace) = (door.admit(&headers)?, door.node.traces.begin(&headers));
     let served = Arc::clone(door.node.asked(&body));
     when_loaded(&Arc::clone(&served), ticket.is_some(), move |backend| async move {
         let Backend::Embedder(embedder) = &backend else {
             return Err(ModelKind::Text.refusal(&served.manifest.name).into());
         };
-        embed((&served, embedder), ticket.as_ref(), body).await
+        embed((&served, embedder), ticket.as_ref(), body, trace).await
     })
     .await
 }
@@ -58,6 +60,7 @@ async fn embed(
     (node, embedder): (&Arc<Served>, &Arc<Embedder>),
     ticket: Option<&Ticket>,
     body: Bytes,
+    trace: Option<Trace>,
 ) -> Result<Response, Failure> {
     let asked = read(node, embedder, ticket, body).await?;
     let (place, limit) = enter(node, ticket)?;
@@ -67,7 +70,7 @@ async fn embed(
         embedder: Arc::clone(embedder),
         bill: Bill::new(node, ticket),
         asked,
-        line: Line::new(to, output, true),
+        line: Line::new(to, output, true).traced(trace),
         output,
         prompt_tokens: 0,
     };
@@ -202,6 +205,7 @@ impl Writer {
     async fn run(mut self, node: Arc<Served>, place: Place, _limit: Limit) -> Option<ApiError> {
         let written = self.write(&node, place).await;
         node.metrics.request(self.prompt_tokens, 0);
+        self.line.counted(&node.manifest.name, self.prompt_tokens, 0);
         self.line.close(written).await
     }
 
@@ -210,6 +214,7 @@ impl Writer {
         let (mut share, presence) = node.energy.open(self.bill.attempt);
         let desk = (Arc::new(slot), Arc::new(presence));
         let mut data = Vec::new();
+        let since = Instant::now();
         for (index, tokens) in (0..).zip(std::mem::take(&mut self.asked.inputs)) {
             let computing = self.embedder.embed(&tokens, desk.clone());
             let vector = self.line.during("computing", computing).await?.map_err(failed)?;
@@ -219,6 +224,7 @@ impl Writer {
             let frame = self.frame(share.energy(), None);
             self.line.send(frame).await?;
         }
+        self.line.passed("prefill", since);
         // The engine lets go of the slot, and the energy can be read to the end.
         drop(desk);
         let energy = self.line.during("metering", share.settled(SETTLED_WITHIN)).await?;

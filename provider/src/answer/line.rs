@@ -1,16 +1,18 @@
 //! The way to the client of one answer, whatever computes it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use openapi::error::ApiError;
 use openapi::frame::WAITING;
 use openapi::sse;
+use opentelemetry::KeyValue;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, interval};
 
 use crate::limits::Limit;
 use crate::slots::{Place, Slot};
+use crate::traces::Trace;
 
 /// A waiting stream says this often that it is alive; the gateway takes a silent node for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
@@ -41,13 +43,35 @@ pub(super) struct Line {
     alive: Interval,
     /// The client has the head of a stream, so an error can only be an event of it.
     begun: bool,
+    trace: Option<Trace>,
 }
 
 impl Line {
     pub(super) fn new(to: mpsc::Sender<Bytes>, output: Output, begun: bool) -> Self {
         let mut alive = interval(KEEP_ALIVE);
         alive.reset();
-        Self { to, output, alive, begun }
+        Self { to, output, alive, begun, trace: None }
+    }
+
+    /// The same, for an answer that is traced.
+    pub(super) fn traced(mut self, trace: Option<Trace>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// A part of the answer is over.
+    pub(super) fn passed(&mut self, part: &'static str, since: Instant) {
+        self.trace.iter_mut().for_each(|trace| trace.passed(part, since));
+    }
+
+    /// The tokens of the answer, now that it is complete.
+    pub(super) fn counted(&mut self, model: &str, prompt: u64, completion: u64) {
+        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        if let Some(trace) = &mut self.trace {
+            trace.say(KeyValue::new("gen_ai.request.model", model.to_owned()));
+            trace.say(KeyValue::new("gen_ai.usage.input_tokens", signed(prompt)));
+            trace.say(KeyValue::new("gen_ai.usage.output_tokens", signed(completion)));
+        }
     }
 
     pub(super) fn output(&self) -> Output {
@@ -63,7 +87,10 @@ impl Line {
                 slot = place.slot() => Some(slot),
             }
         };
-        self.during(WAITING, waiting).await
+        let since = Instant::now();
+        let slot = self.during(WAITING, waiting).await;
+        self.passed("wait", since);
+        slot
     }
 
     /// Does something for as long as the client is there.

@@ -55,6 +55,7 @@ impl Relay {
         let written = self.pass_on(&node, place).await;
         let tokens = self.translator.tokens();
         node.metrics.request(tokens.prompt, tokens.completion);
+        self.line.counted(&node.manifest.name, tokens.prompt, tokens.completion);
         self.line.close(written).await
     }
 

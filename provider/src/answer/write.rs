@@ -1,7 +1,7 @@
 //! Writes answers while the engine computes them, one after the other, and stops the engine when nobody reads them any more.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openapi::chat::FinishReason;
 use openapi::continuation::ChoiceSoFar;
@@ -74,6 +74,7 @@ impl Writer {
         self.prompt_tokens = work.asked.prompt_tokens() as u64;
         let written = self.write(&node, work, place).await;
         node.metrics.request(self.prompt_tokens, self.completion_tokens);
+        self.line.counted(&node.manifest.name, self.prompt_tokens, self.completion_tokens);
         self.line.close(written).await
     }
 
@@ -128,9 +129,13 @@ impl Writer {
         }
         let mut told = so_far.token_ids.len();
         let task = work.task(sequence, spent, desk);
+        let (mut part, mut since) = ("prefill", Instant::now());
         let mut generation = self.engine.generate(task, Arc::clone(&desk.slot)).await.map_err(failed)?;
         while let Some(step) = self.line.during("computing", generation.next()).await? {
             let Step { text, mut tokens, finish_reason } = step.map_err(failed)?;
+            if std::mem::replace(&mut part, "decode") == "prefill" {
+                self.line.passed("prefill", std::mem::replace(&mut since, Instant::now()));
+            }
             let rated = self.rated(&work.asked, &tokens);
             told -= tokens.drain(..told.min(tokens.len())).len();
             let mut parts = choice.step(&text, rated);
@@ -139,6 +144,7 @@ impl Writer {
             }
             self.say((index, choice), parts, (tokens, share.energy())).await?;
             if let Some(reason) = finish_reason {
+                self.line.passed(part, since);
                 return Ok(reason);
             }
         }
@@ -203,7 +209,9 @@ impl Writer {
     /// Writes the end of the last answer, with the energy of them all.
     async fn end(&mut self, (index, choice, reason): (u32, Choice, FinishReason), share: Share) -> Result<(), Stopped> {
         let mut share = share;
+        let since = Instant::now();
         let energy = self.line.during("metering", share.settled(SETTLED_WITHIN)).await?;
+        self.line.passed("meter", since);
         let usage = self.usage(&energy);
         let mut piece = String::new();
         if let Output::Frames { .. } = self.output {

@@ -74,6 +74,7 @@ impl Meter {
         }
         record.log();
         self.admission.app.metrics.record(&record);
+        self.trace.iter_mut().for_each(|trace| trace.ended(&record));
         let app = &self.admission.app;
         app.metering.then(|| app.journal.settle(record.request.id, &record.to_bytes()))
     }
@@ -118,5 +119,6 @@ impl Drop for Meter {
     fn drop(&mut self) {
         // Nobody is there any more to wait for the disk.
         drop(self.settle());
+        self.trace.take().into_iter().for_each(|trace| self.admission.app.traces.write(trace.finish()));
     }
 }

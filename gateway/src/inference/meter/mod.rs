@@ -8,7 +8,7 @@ mod growth;
 
 mod tries;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use openapi::energy::{Energy, EnergyComment, EnergyUsage};
 use openapi::units::{Microseconds, Nanocredits};
@@ -22,6 +22,7 @@ use super::terms::Terms;
 use crate::admission::Hold;
 use crate::app::App;
 use crate::auth::Caller;
+use crate::traces::{Step, Trace};
 
 /// The status that proxies use for a client that closed its request.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -42,6 +43,8 @@ pub(super) struct Admission {
 pub(super) struct Meter {
     admission: Admission,
     started: Instant,
+    /// How long it has waited for places.
+    queued: Duration,
     first_byte: Option<Microseconds>,
     /// On nodes that have not begun to answer.
     asked: Vec<Attempt>,
@@ -56,6 +59,7 @@ pub(super) struct Meter {
     outcome: Outcome,
     status: u16,
     settled: bool,
+    trace: Option<Box<Trace>>,
 }
 
 impl Meter {
@@ -64,6 +68,7 @@ impl Meter {
             limit: admission.terms.held,
             admission,
             started: Instant::now(),
+            queued: Duration::ZERO,
             first_byte: None,
             asked: Vec::new(),
             running: None,
@@ -74,7 +79,25 @@ impl Meter {
             outcome: Outcome::ClientLeft,
             status: CLIENT_CLOSED_REQUEST,
             settled: false,
+            trace: None,
         }
+    }
+
+    /// The same for a request that arrived before it was let in, with its trace.
+    pub(super) fn since(mut self, arrived: Instant, trace: Option<Box<Trace>>) -> Self {
+        (self.started, self.trace) = (arrived, trace);
+        self.passed(Step::Admit, arrived);
+        self
+    }
+
+    /// A step on the request's way is over.
+    pub(super) fn passed(&mut self, step: Step, since: Instant) {
+        if step == Step::Queue {
+            let waited = since.elapsed();
+            self.queued += waited;
+            self.admission.app.metrics.queued(waited);
+        }
+        self.trace.iter_mut().for_each(|trace| trace.passed(step, since));
     }
 
     /// The request.

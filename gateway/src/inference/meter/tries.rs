@@ -13,6 +13,7 @@ use crate::inference::attempts::Tried;
 use crate::inference::record::Outcome;
 use crate::nodes::{Call, Found, ServedModel};
 use crate::prices::PriceVersion;
+use crate::traces::Try;
 
 impl Meter {
     /// The node at work, for the reply's headers.
@@ -48,6 +49,7 @@ impl Meter {
             max_tokens: u32::try_from(self.limit).unwrap_or(u32::MAX),
             price: price.price,
             energy: terms.clone(),
+            trace: self.trace.as_ref().map(|trace| trace.of_try(self.attempts() as u32 + 1)),
         };
         self.admission.app.court.begins(lease.node_id(), call.request, call.attempt);
         self.admission.entry.attempts(&lease.node(), &call);
@@ -61,6 +63,7 @@ impl Meter {
             terms,
             choice,
             started: Instant::now(),
+            first_byte: None,
             before: self.said.tokens(),
             used: None,
         });
@@ -118,9 +121,16 @@ impl Meter {
 
     /// The client gets its first byte now.
     pub(in crate::inference) fn answers(&mut self) {
+        if self.first_byte.is_none()
+            && let Some(running) = &self.running
+        {
+            let overhead = running.started.saturating_duration_since(self.started).saturating_sub(self.queued);
+            self.admission.app.metrics.overhead(overhead);
+        }
         let waited = Microseconds::from(self.started.elapsed());
         self.first_byte.get_or_insert(waited);
-        if let Some(running) = &self.running {
+        if let Some(running) = &mut self.running {
+            running.first_byte = Some(Instant::now());
             running.lease.answered(running.started.elapsed(), self.admission.terms.prompt);
         }
     }
@@ -157,7 +167,12 @@ impl Meter {
         let admission = &self.admission;
         admission.entry.ends(running.number);
         self.energy = running.used.as_ref().map(|used| running.terms.capped(&used.energy));
-        self.past.push(running.close(&admission.app, &self.said, admission.terms.prompt, outcome));
+        let record = running.close(&admission.app, &self.said, admission.terms.prompt, outcome);
+        if let Some(trace) = &mut self.trace {
+            let times = Try { began: running.started, first_byte: running.first_byte };
+            trace.tried(&running.name, &admission.request.endpoint, &record, times);
+        }
+        self.past.push(record);
     }
 
     /// Nodes that were tried and are done with.

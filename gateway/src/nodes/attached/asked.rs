@@ -102,7 +102,15 @@ mod tests {
     fn asked(endpoint: Endpoint, body: &str) -> (Asked, Value) {
         let model = Model { name: "small".to_owned(), upstream_name: "org/small".to_owned(), context_length: 4096 };
         let (price, energy) = (Price::default(), EnergyTerms::default());
-        let call = Call { request: Uuid::now_v7(), attempt: 1, model: "b".to_owned(), max_tokens: 64, price, energy };
+        let call = Call {
+            request: Uuid::now_v7(),
+            attempt: 1,
+            model: "b".to_owned(),
+            max_tokens: 64,
+            price,
+            energy,
+            trace: None,
+        };
         let asked = Asked::read(endpoint, &Bytes::copy_from_slice(body.as_bytes()), &model, &call).unwrap();
         let sent = serde_json::from_slice(&asked.body).unwrap();
         (asked, sent)

@@ -40,6 +40,11 @@ impl Health {
         self.ejection.is_up(now)
     }
 
+    /// How often failures have made the node rest.
+    pub(super) fn ejections(&self) -> u64 {
+        self.ejection.times()
+    }
+
     /// True when a request may go there: the node does not rest, has not said that it is busy, and is not being probed by
     /// another request.
     pub(super) fn may_try(&self, now: Instant) -> bool {

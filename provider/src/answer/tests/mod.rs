@@ -71,7 +71,7 @@ impl Stage {
         let blobs = Blobs::new(&manifest, Path::new("nowhere"));
         let keeper = Keeper::new(backend, None);
         let offered = Offered { keeper, manifest, blobs, price: None, tokens_per_second: None };
-        let node = Node::new((offered, Vec::new()), Slots::new(1, 1), metered, Place::default());
+        let node = Node::new((offered, Vec::new()), Slots::new(1, 1), metered, Place::default(), Arc::default());
         let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
         let public = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
         let id = Uuid::now_v7();

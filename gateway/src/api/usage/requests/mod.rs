@@ -5,6 +5,7 @@ mod tests;
 
 use axum::response::Response;
 use openapi::energy::rounded;
+use openapi::price::Price;
 use openapi::units::Microjoules;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -20,6 +21,7 @@ use crate::auth::User;
 use crate::body::{Json, Path, Query};
 use crate::error::Problem;
 use crate::inference::record::Outcome;
+use crate::prices;
 
 const TABLE: Table = Table {
     name: "requests",
@@ -131,6 +133,8 @@ pub struct AttemptSummary {
 pub struct RequestDetail {
     #[serde(flatten)]
     request: RequestSummary,
+    /// What it was paid at, in nanocredits per token, if anything was to be paid.
+    price: Option<Price>,
     attempts: Vec<AttemptSummary>,
 }
 
@@ -243,7 +247,11 @@ async fn detail(database: &PgPool, account: Uuid, id: Uuid) -> Result<RequestDet
     )
     .fetch_all(database)
     .await?;
+    let price = match request.price_version {
+        Some(version) => prices::table::of_version(database, version).await?,
+        None => None,
+    };
     request.round();
     attempts.iter_mut().for_each(|attempt| attempt.microjoules = shown(attempt.microjoules));
-    Ok(RequestDetail { request, attempts })
+    Ok(RequestDetail { request, price, attempts })
 }

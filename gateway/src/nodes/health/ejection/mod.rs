@@ -66,9 +66,15 @@ pub(super) struct Ejection {
     /// Of the first rest, for the next one.
     doublings: u32,
     busy_until: Option<Instant>,
+    /// How often it was ejected.
+    times: u64,
 }
 
 impl Ejection {
+    pub(super) fn times(&self) -> u64 {
+        self.times
+    }
+
     pub(super) fn is_up(&self, now: Instant) -> bool {
         !matches!(self.state, State::Out { until } if now < until)
     }
@@ -146,6 +152,7 @@ impl Ejection {
     }
 
     fn eject(&mut self, now: Instant) {
+        self.times += 1;
         if self.state == State::In {
             let healthy = self.in_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
             let forgiven = healthy.as_secs() / FORGIVEN_AFTER.as_secs();
