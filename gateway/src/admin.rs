@@ -10,6 +10,8 @@ use secrecy::SecretString;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::audit_log;
+use crate::audit_log::table::Act;
 use crate::auth::key::{self, Fresh, Keys, NewKey, Scope};
 use crate::auth::password::Passwords;
 use crate::auth::user::{self, Found, NewUser};
@@ -33,6 +35,9 @@ pub async fn run(store: &StoreConfig, action: AdminAction) -> anyhow::Result<Str
     const CONNECTIONS: u32 = 2;
     let secrets = Secrets::open(&store.data)?;
     let database = database::open(&store.database_url, CONNECTIONS).await?;
+    if let Some(act) = act(&action) {
+        note(&database, act).await?;
+    }
     match action {
         AdminAction::CreateUser { email, name, admin, credits } => {
             create_user(&database, &email, &name, admin, password_from_input()?).await?;
@@ -65,6 +70,26 @@ pub async fn run(store: &StoreConfig, action: AdminAction) -> anyhow::Result<Str
             Ok(format!("the files are in {}", out.display()))
         }
     }
+}
+
+/// What an action changes, for the audit log.
+fn act(action: &AdminAction) -> Option<String> {
+    Some(match action {
+        AdminAction::CreateUser { email, .. } => format!("admin create-user {email}"),
+        AdminAction::CreateKey { email, .. } => format!("admin create-key for {email}"),
+        AdminAction::CreateEnrolmentToken { email } => format!("admin create-enrolment-token for {email}"),
+        AdminAction::Grant(gift) => format!("admin grant {} to {}", gift.credits.credits(), gift.email),
+        AdminAction::TopUp(gift) => format!("admin top-up {} of {}", gift.credits.credits(), gift.email),
+        AdminAction::RebuildBalances => "admin rebuild-balances".to_owned(),
+        AdminAction::Bootstrap { .. } => "admin bootstrap".to_owned(),
+        AdminAction::Audit => return None,
+    })
+}
+
+/// Whoever has the database at hand is noted before anything is done.
+async fn note(database: &PgPool, act: String) -> anyhow::Result<()> {
+    let act = Act { id: Uuid::now_v7(), who: None, address: None, act, status: 0 };
+    audit_log::table::add(database, &act).await.context("the audit log can't be written, so nothing was done")
 }
 
 fn password_from_input() -> anyhow::Result<SecretString> {

@@ -33,6 +33,8 @@ pub mod router;
 
 pub mod auth;
 
+pub mod audit_log;
+
 pub mod limits;
 
 pub mod routing;

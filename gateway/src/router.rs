@@ -26,7 +26,7 @@ use crate::error::{Failure, Problem};
 use crate::nodes::direct::advertise;
 use crate::nodes::{blobs, enrol, key, standing, tunnel};
 use crate::responses::routes as responses;
-use crate::{organization, statuses, v1};
+use crate::{audit_log, organization, statuses, v1};
 
 /// The id of a request, which its reply bears as `x-request-id`.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +84,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(api::ledger::balance))
         .routes(routes!(api::events::post))
         .routes(routes!(api::splits::add, api::splits::list))
+        .routes(routes!(api::audit_log::list))
         // Nodes, with a token and then with their own key
         .routes(routes!(enrol::enrol))
         .routes(routes!(tunnel::open))
@@ -104,6 +105,8 @@ pub fn router(app: App) -> Router {
         .route("/readyz", get(ready))
         .fallback(unknown_url)
         .method_not_allowed_fallback(method_not_allowed)
+        // Nobody changes anything unseen
+        .layer(middleware::from_fn_with_state(app.clone(), audit_log::note))
         // A panic is one failed request, not a broken connection
         .layer(CatchPanicLayer::custom(panicked))
         // Replies are nobody else's to keep or to guess the type of

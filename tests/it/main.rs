@@ -5,6 +5,7 @@
 
 mod aliases;
 mod attached;
+mod audit_log;
 mod bad_input;
 mod chat;
 mod continuing;

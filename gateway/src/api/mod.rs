@@ -5,6 +5,8 @@ pub mod aliases;
 
 pub mod attached;
 
+pub mod audit_log;
+
 pub mod cancel;
 
 pub mod energy;

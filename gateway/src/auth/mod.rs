@@ -15,9 +15,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap};
 use openapi::error::ApiError;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::audit_log::{Actor, Who};
 use crate::error::{Failure, Problem};
 use address::Peer;
 use key::{Key, KeyError, Scope, Watch};
@@ -95,7 +96,7 @@ impl FromRequestParts<App> for User {
         const ADVICE: &str =
             "Sign in at POST /api/sessions, or use a management key, and send 'Authorization: Bearer …'.";
         let text = bearer(&parts.headers).ok_or_else(|| Problem::unauthorized(ADVICE))?;
-        let (id, session) = if text.starts_with(key::PREFIX) {
+        let (id, session, key) = if text.starts_with(key::PREFIX) {
             let key = app.keys.find(text).await.map_err(|error| match error {
                 KeyError::Wrong => Problem::unauthorized("This key is unknown or revoked."),
                 KeyError::Expired(at) => Problem::unauthorized(expired(at)),
@@ -106,13 +107,16 @@ impl FromRequestParts<App> for User {
             }
             let address = address(parts, app).ok_or_else(Problem::internal)?;
             key.limits.check_address(address).map_err(|error| Problem::forbidden(error.detail.message))?;
-            (key.created_by, None)
+            (key.created_by, None, Some(key.id))
         } else {
             let claims = session::check(&app.secrets, text)
                 .ok_or_else(|| Problem::unauthorized("This session has ended. Sign in again."))?;
-            (claims.sub, Some(claims.sid))
+            (claims.sub, Some(claims.sid), None)
         };
         let found = user::find(&app.database, id).await?.ok_or_else(|| Problem::unauthorized(ADVICE))?;
+        if let Some(actor) = parts.extensions.get::<Actor>() {
+            actor.is(Who { user: id, account: found.account_id, session, key });
+        }
         Ok(Self { id, account: found.account_id, is_admin: found.is_admin, session })
     }
 }
@@ -130,7 +134,11 @@ impl FromRequestParts<App> for Manager {
 
 /// The client's address. None when the request came in by no listener of ours.
 fn address(parts: &Parts, app: &App) -> Option<IpAddr> {
-    parts.extensions.get::<Peer>().map(|peer| app.trusted_proxies.client(peer.0, &parts.headers))
+    address_of(&parts.extensions, &parts.headers, app)
+}
+
+pub(crate) fn address_of(extensions: &Extensions, headers: &HeaderMap, app: &App) -> Option<IpAddr> {
+    extensions.get::<Peer>().map(|peer| app.trusted_proxies.client(peer.0, headers))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
