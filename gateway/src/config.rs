@@ -50,6 +50,9 @@ pub enum Command {
         /// Address of the gateway.
         #[arg(long, env = "COMMONWATT_LISTEN", default_value = "127.0.0.1:8080")]
         listen: SocketAddr,
+        /// Given, in whatever words, where its listener speaks TLS.
+        #[arg(long, env = "COMMONWATT_TLS_CERTIFICATE")]
+        tls_certificate: Option<PathBuf>,
     },
     /// Print the description of the API as OpenAPI JSON.
     Openapi,
@@ -123,6 +126,13 @@ pub struct ServeConfig {
     /// Address to listen on.
     #[arg(long, env = "COMMONWATT_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// File with the certificate under which clients find this gateway, and its chain, as PEM text: the listener speaks TLS
+    /// then. A renewed one is taken within a minute.
+    #[arg(long, env = "COMMONWATT_TLS_CERTIFICATE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// File with the certificate's private key, as PEM text.
+    #[arg(long, env = "COMMONWATT_TLS_KEY", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
     /// Address to listen on for the other replicas of this gateway, in a network that is theirs alone. Without it no
     /// replica can use this one's nodes, nor this one theirs.
     #[arg(long, env = "COMMONWATT_INTERNAL_LISTEN")]

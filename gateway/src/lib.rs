@@ -31,6 +31,8 @@ pub mod app;
 
 pub mod router;
 
+pub mod tls;
+
 pub mod auth;
 
 pub mod audit_log;

@@ -6,26 +6,29 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
+use axum::{Extension, Router};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::app::App;
-use crate::auth::address::Peer;
+use crate::auth::address::{OverTls, Peer};
 use crate::places::{Answering, Place, Places};
 use crate::router::router;
 use crate::socket;
+use crate::tls::Tls;
 
 /// A client that dawdles over its headers gives its place to others.
 const HEADERS_WITHIN: Duration = Duration::from_secs(30);
@@ -65,8 +68,19 @@ impl Connections {
 
 /// Accepts connections until `delay` after the stop; gives back those that still run. What runs when the gateway closes is
 /// dropped, and settled as if its client had left.
-pub(crate) async fn accept(app: &App, listener: TcpListener, places: Arc<Places>, delay: Duration) -> Connections {
-    let router = router(app.clone());
+pub(crate) async fn accept(
+    app: &App,
+    (listener, tls): (TcpListener, Option<Arc<Tls>>),
+    places: Arc<Places>,
+    delay: Duration,
+) -> Connections {
+    let mut router = router(app.clone());
+    if tls.is_some() {
+        let for_a_year = HeaderValue::from_static("max-age=31536000");
+        router = router
+            .layer(Extension(OverTls))
+            .layer(SetResponseHeaderLayer::overriding(STRICT_TRANSPORT_SECURITY, for_a_year));
+    }
     let http = protocols();
     let connections = Connections { running: TaskTracker::new(), ending: CancellationToken::new() };
     let end = async {
@@ -80,12 +94,24 @@ pub(crate) async fn accept(app: &App, listener: TcpListener, places: Arc<Places>
             accepted = socket::accept_or(&listener, || places.make_room(ROOM)) => accepted,
         };
         let Some(place) = places.take() else {
-            app.tasks.spawn(turn_away(stream));
+            // Whoever speaks TLS would not understand it.
+            if tls.is_none() {
+                app.tasks.spawn(turn_away(stream));
+            }
             continue;
         };
         let (http, routes) = (http.clone(), TowerToHyperService::new(Router::clone(&router)));
         let (stop, ending, closing) = (app.stop.clone(), connections.ending.clone(), app.closing.clone());
-        let serving = serve(http, stream, routes, (Peer(peer), place), (stop, ending));
+        let (tls, who) = (tls.clone(), (Peer(peer), place));
+        let serving = async move {
+            match tls {
+                None => serve(http, stream, routes, who, (stop, ending)).await,
+                Some(tls) => match shake_hands(&tls, stream, &who.1).await {
+                    Some(stream) => serve(http, stream, routes, who, (stop, ending)).await,
+                    None => tracing::debug!("a connection ended before it was one"),
+                },
+            }
+        };
         let until_closing = async move {
             tokio::select! {
                 () = serving => {}
@@ -94,6 +120,14 @@ pub(crate) async fn accept(app: &App, listener: TcpListener, places: Arc<Places>
         };
         // Among the tasks too: what is dropped in the end must be settled before the journal closes.
         app.tasks.spawn(connections.running.track_future(until_closing));
+    }
+}
+
+/// Speaks TLS with a client, which gets as long for it as for a request's head.
+async fn shake_hands(tls: &Tls, stream: TcpStream, place: &Place) -> Option<TlsStream<TcpStream>> {
+    tokio::select! {
+        shaken = tokio::time::timeout(HEADERS_WITHIN, tls.accept(stream)) => shaken.ok()?.ok(),
+        () = place.given_up() => None,
     }
 }
 
@@ -118,7 +152,7 @@ type Routes = TowerToHyperService<Router>;
 /// use at any instant, so it closes only when it has been quiet for a while.
 async fn serve(
     http: auto::Builder<TokioExecutor>,
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     routes: Routes,
     (peer, place): (Peer, Place),
     (stop, ending): (CancellationToken, CancellationToken),

@@ -9,8 +9,8 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use gateway::config::{Command, Config, LogFormat, UpConfig};
 use gateway::up::{self, UpSettings};
-use gateway::{admin, router, serve};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use gateway::{admin, router, serve, tls};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -48,7 +48,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
             serve::serve(*config, stop).await?;
         }
         Command::Admin { store, action } => print(&admin::run(&store, action).await?)?,
-        Command::Healthcheck { listen } => healthcheck(listen).await?,
+        Command::Healthcheck { listen, tls_certificate } => healthcheck(listen, tls_certificate.is_some()).await?,
         Command::Openapi => print(&router::document().to_pretty_json()?)?,
         Command::WithPostgres { command } => {
             let code = up::with_postgres(command).await?;
@@ -92,22 +92,31 @@ fn until_told_to_stop(with_parent: bool) -> anyhow::Result<CancellationToken> {
     Ok(stop)
 }
 
-async fn healthcheck(mut listen: SocketAddr) -> anyhow::Result<()> {
+async fn healthcheck(mut listen: SocketAddr, speaks_tls: bool) -> anyhow::Result<()> {
     if listen.ip().is_unspecified() {
         listen.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     let ask = async {
-        let mut stream = TcpStream::connect(listen).await?;
-        stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        anyhow::Ok(answer)
+        let stream = TcpStream::connect(listen).await?;
+        if speaks_tls { say_health(tls::connect_to_itself(stream).await?).await } else { say_health(stream).await }
     };
     let answer = tokio::time::timeout(Duration::from_secs(3), ask).await.context("the gateway does not answer")??;
     if !answer.contains(" 200 ") {
         bail!("the gateway is not well: {}", answer.lines().next().unwrap_or_default());
     }
     Ok(())
+}
+
+/// The answer to the question how it is.
+async fn say_health(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> anyhow::Result<String> {
+    stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    // Not every end of a connection is a proper one; what was said counts.
+    let read = stream.read_to_end(&mut answer).await;
+    if answer.is_empty() {
+        read?;
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

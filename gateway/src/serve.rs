@@ -36,6 +36,7 @@ use crate::replicas::{self, Credentials, Internal};
 use crate::responses;
 use crate::retention;
 use crate::secrets::Secrets;
+use crate::tls::Tls;
 use crate::traces::Traces;
 use crate::{database, listener, socket};
 
@@ -50,6 +51,8 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     let secrets = Arc::new(Secrets::open(&config.store.data)?);
     let listener = socket::listen(config.listen, "COMMONWATT_LISTEN").await?;
     let internal = internal_listener(&config).await?;
+    let tls = config.tls_certificate.as_deref().zip(config.tls_key.as_deref());
+    let tls = tls.map(|(certificate, key)| Tls::open(certificate, key)).transpose()?;
     let database = database::open(&config.store.database_url, config.database_connections).await?;
     let address = internal.as_ref().map(|(_, address)| address.clone());
     let accounting = Accounting::open(&config, &database, address).await?;
@@ -78,7 +81,10 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     tracing::info!(listen = %listener.local_addr()?, replica = %app.replica.id(), "the gateway is ready");
     let delay = Duration::from_secs(config.stop_delay_seconds);
     let places = Places::new(places::within_limits(config.connections as usize));
-    let connections = listener::accept(&app, listener, places, delay).await;
+    if let Some(tls) = &tls {
+        app.tasks.spawn(Arc::clone(tls).keep_current(app.closing.clone()));
+    }
+    let connections = listener::accept(&app, (listener, tls), places, delay).await;
     drain(&app, connections, &following, Duration::from_secs(config.drain_seconds)).await;
     hearing.await?;
     drop(app);

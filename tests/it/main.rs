@@ -35,4 +35,5 @@ mod sessions;
 mod spec;
 mod stops;
 mod surface;
+mod tls;
 mod traces;

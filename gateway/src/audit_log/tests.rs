@@ -1,6 +1,6 @@
 //! What is noted can't be changed, and is shown to those whom it concerns.
 
-use sqlx::PgPool;
+use sqlx::{Executor, PgPool};
 use uuid::Uuid;
 
 use super::Who;
@@ -35,7 +35,7 @@ async fn nothing_that_was_noted_can_be_changed(database: PgPool) {
     add(&database, &act(None, "admin grant\n\0", 0)).await.unwrap();
     assert_eq!(list(&database, None, None, 1).await.unwrap()[0].act, "admin grant");
     for statement in ["update audit_log set status = 200", "delete from audit_log", "truncate audit_log"] {
-        let error = sqlx::query(statement).execute(&database).await.unwrap_err().to_string();
+        let error = database.execute(statement).await.unwrap_err().to_string();
         assert!(error.contains("append-only"), "{statement}: {error}");
     }
 }

@@ -10,6 +10,10 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Of an IPv6 network: what stands before the IPv4 address in a mapped one.
 const MAPPED_PREFIX: u8 = 96;
 
+/// Of a request that came to a listener which speaks TLS itself.
+#[derive(Clone, Copy, Debug)]
+pub struct OverTls;
+
 /// Who holds the other end of the connection. The accept loop gives it to every request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
