@@ -191,7 +191,7 @@ mod tests {
             (&missing, &key, "cannot read"),
             (&key, &key, "there is no certificate"),
             (&certificate, &certificate, "there is no private key"),
-            (&certificate, &secret, "there is no private key"),
+            (&certificate, &secret, "does not go with the key"),
         ] {
             let error = format!("{:#}", Tls::open(certificate, key).err().unwrap());
             assert!(error.contains(sentence) && !error.contains("BEGIN") && !error.contains("secret\n"), "{error}");

@@ -1,4 +1,5 @@
-//! OpenAI's official SDKs, and the frameworks that people build agents with, unmodified, against the real thing.
+//! OpenAI's official SDKs, the frameworks that people build agents with, and tests that others wrote, unmodified, against the
+//! real thing.
 
 use std::process::Output;
 
@@ -20,6 +21,8 @@ async fn run(suite: &str) {
         .env("BASE_URL", gateway.url("/v1"))
         .env("API_KEY", &gateway.key)
         .env("MODEL", MODEL)
+        .env("MANAGEMENT_KEY", &customer.management_key)
+        .env("ADMIN_TOKEN", &gateway.management_key)
         .env("KEY_WITHOUT_CREDIT", poor.key)
         .env("KEY_WITHOUT_REQUESTS", limited)
         .output()
@@ -56,4 +59,14 @@ async fn vercels_ai_sdk_works_unmodified() {
 #[tokio::test]
 async fn llamaindex_works_unmodified() {
     run("llamaindex").await;
+}
+
+#[tokio::test]
+async fn langchains_own_tests_pass() {
+    run("langchain").await;
+}
+
+#[tokio::test]
+async fn the_description_holds() {
+    run("description").await;
 }
