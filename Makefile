@@ -9,7 +9,12 @@ BIN := $(CARGO_TARGET_DIR)/release
 CARGO := cargo
 BUILD := $(CARGO) build --release --locked --workspace
 
-.PHONY: up build test faults energy simulate demo-federation bench lint audit openapi openapi-check sqlx sqlx-check help
+# Programs in Python that run ours. Status 3: this machine lacks what it takes, which was said.
+OPERATIONS := BIN=$(BIN) COMMONWATT_TEST_MODEL=$$(cat $(COMMONWATT_CACHE)/model-folder 2> /dev/null) python3 -B tests/operations
+MANIFESTS := $(COMMONWATT_CACHE)/kubernetes-validate-1.37.0
+
+.PHONY: up build test faults energy simulate demo-federation bench lint audit openapi openapi-check sqlx sqlx-check help \
+	docs docs-check dashboards restore manifests
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -80,3 +85,21 @@ sqlx-check: ## Fail when .sqlx does not match the queries
 	@cp -r .sqlx $(CARGO_TARGET_DIR)/sqlx-committed && $(MAKE) --no-print-directory sqlx; \
 		diff -r $(CARGO_TARGET_DIR)/sqlx-committed .sqlx; same=$$?; rm -rf $(CARGO_TARGET_DIR)/sqlx-committed; \
 		[ $$same -eq 0 ] || { echo "run 'make sqlx' and commit the result"; exit 1; }
+
+docs: build ## Write docs/configuration.md anew
+	@$(OPERATIONS)/configuration.py
+
+docs-check: build ## Fail when docs/configuration.md is not what the programs say, or a link leads nowhere
+	@$(OPERATIONS)/configuration.py --check && $(OPERATIONS)/links.py
+
+dashboards: build ## Show that every panel of the dashboards has data, and that every alert can fire
+	@$(OPERATIONS)/dashboards.py || [ $$? -eq 3 ]
+
+restore: build ## Back a running system up, lose its machine, restore it, and audit the books
+	@$(OPERATIONS)/restore.py || [ $$? -eq 3 ]
+
+manifests: build ## Check the systemd units and the Kubernetes manifests
+	@test -d $(MANIFESTS) || { python3 -m venv $(MANIFESTS).new && \
+		$(MANIFESTS).new/bin/python -m pip install --quiet --disable-pip-version-check kubernetes-validate==1.37.0 && \
+		mv $(MANIFESTS).new $(MANIFESTS); }
+	@BIN=$(BIN) $(MANIFESTS)/bin/python -B tests/operations/manifests.py || [ $$? -eq 3 ]
