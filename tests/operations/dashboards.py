@@ -16,6 +16,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 from system import PROJECT, System, ask, eventually, free_port, skip, start, stop
 
@@ -116,9 +117,11 @@ def leave_midway(system):
 
 
 def traffic(system):
-    """Answers, refusals and a client that leaves."""
-    for request in ({}, {"stream": True}, {"max_tokens": 16}):
-        system.answer(**request)
+    """Answers, of which some have to wait for a place, refusals and a client that leaves."""
+    with ThreadPoolExecutor() as at_once:
+        answers = [at_once.submit(system.answer, **request) for request in ({}, {"stream": True}, {"max_tokens": 16})]
+    for answer in answers:
+        answer.result()
     status, text = system.chat(logit_bias={"99999999": 1})
     assert status == 400, text
     with contextlib.suppress(urllib.error.HTTPError):
@@ -180,6 +183,8 @@ def main():
         "COMMONWATT_METRICS_LISTEN": gateway,
         "COMMONWATT_NODE_METRICS_LISTEN": node,
         "COMMONWATT_ZONE": "DE",
+        # So that whoever comes second waits at the gateway, and not on the node.
+        "COMMONWATT_QUEUE": "0",
     }
     with System(**settings) as system:
         running = []
