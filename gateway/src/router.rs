@@ -162,12 +162,13 @@ async fn with_request_id(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// Ready to take work: the database answers and nothing is being shut down.
+/// Ready to take work: the database answers, the journal takes requests, and nothing is being shut down.
 async fn ready(app: App) -> Response {
     let asked = sqlx::query_scalar!("select 1 as one").fetch_one(&app.database);
     let database = matches!(tokio::time::timeout(DATABASE_WITHIN, asked).await, Ok(Ok(_)));
     let (stopping, journal) = (app.stop.is_cancelled(), app.journal.state());
-    let status = if database && !stopping { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let admits = app.journal.may_admit().is_ok();
+    let status = if database && admits && !stopping { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let state = serde_json::json!({
         "replica": app.replica.id(),
         "database": if database { "up" } else { "away" },
@@ -180,6 +181,7 @@ async fn ready(app: App) -> Response {
             "waiting": journal.waiting,
             "set_aside": journal.set_aside,
             "writable": journal.writable,
+            "admits": admits,
         },
     });
     (status, Json(state)).into_response()
