@@ -23,6 +23,7 @@ use crate::inference::hedging::Hedging;
 use crate::inference::running::Running;
 use crate::inference::typical::Typicals;
 use crate::journal::Journal;
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::nodes::blobs::Blobs;
@@ -57,6 +58,8 @@ pub struct Parts {
     pub samples: Samples,
     pub metrics: Arc<Metrics>,
     pub traces: Arc<Traces>,
+    /// For whoever watches.
+    pub live: Arc<Live>,
     pub replica: Arc<Replica>,
     /// False only to measure what accounting costs.
     pub metering: bool,

@@ -78,6 +78,7 @@ pub mod admin;
 pub mod metrics;
 
 pub mod traces;
+pub mod live;
 
 pub mod retention;
 

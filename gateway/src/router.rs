@@ -68,6 +68,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(api::attached::attach, api::attached::list))
         .routes(routes!(api::attached::change, api::attached::detach))
         .routes(routes!(api::energy::node))
+        .routes(routes!(api::live::watch))
         .routes(routes!(api::routing::show, api::routing::set))
         .routes(routes!(api::usage::over_time::usage))
         .routes(routes!(api::usage::requests::requests))

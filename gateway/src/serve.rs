@@ -138,6 +138,7 @@ pub(crate) async fn build(
         samples: Samples::new(config.sampling_one_in),
         metrics: Arc::new(Metrics::watching(config.metrics_collector.as_deref(), &watched)?),
         traces: Arc::new(Traces::new(config.traces_collector.as_deref(), config.traces_one_in)?),
+        live: Arc::default(),
         metering: config.accounting.metering == Metering::On,
         queue_patience: Duration::from_secs(config.queue_seconds),
         node_silence: Duration::from_secs(config.node_silence_seconds),

@@ -20,6 +20,7 @@ mod leases;
 mod lifecycle;
 mod limits;
 mod metrics;
+mod live;
 mod models;
 mod money;
 mod nodes;

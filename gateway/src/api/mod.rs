@@ -19,6 +19,8 @@ pub mod ledger;
 
 pub mod limits;
 
+pub mod live;
+
 pub mod maintenance;
 
 pub mod nodes;

@@ -28,6 +28,8 @@ pub(super) struct Attempt {
     pub(super) model: Arc<ServedModel>,
     /// What turns the node's joules into the site's, and into carbon.
     pub(super) terms: EnergyTerms,
+    /// Its number for whoever watches.
+    pub(super) shown: u64,
     /// Why this node.
     pub(super) choice: String,
     pub(super) started: Instant,
@@ -43,6 +45,14 @@ impl Attempt {
     /// Tokens of the answer as the node counts them, those of others included.
     pub(super) fn claimed(&self) -> u64 {
         self.used.as_ref().map_or(0, |used| used.completion_tokens)
+    }
+
+    /// Tokens of it that the client has: of the texts, where the answer is vectors.
+    pub(super) fn delivered(&self, said: &Said) -> u64 {
+        match self.model.kind {
+            ModelKind::Text => said.delivered().completion.saturating_sub(self.before),
+            ModelKind::Embedding => said.delivered().prompt,
+        }
     }
 
     pub(super) fn finish_reason(&self) -> Option<FinishReason> {

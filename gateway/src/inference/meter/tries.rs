@@ -53,6 +53,7 @@ impl Meter {
         };
         self.admission.app.court.begins(lease.node_id(), call.request, call.attempt);
         self.admission.entry.attempts(&lease.node(), &call);
+        let shown = self.admission.app.live.began(&model.name, lease.node_id(), lease.node().offer().region);
         self.asked.push(Attempt {
             request: call.request,
             number: call.attempt,
@@ -61,6 +62,7 @@ impl Meter {
             price,
             model: Arc::clone(model),
             terms,
+            shown,
             choice,
             started: Instant::now(),
             first_byte: None,
@@ -172,6 +174,8 @@ impl Meter {
             let times = Try { began: running.started, first_byte: running.first_byte };
             trace.tried(&running.name, &admission.request.endpoint, &record, times);
         }
+        let delivered = running.delivered(&self.said);
+        admission.app.live.ended(running.shown, &running.model.name, delivered, &record);
         self.past.push(record);
     }
 
