@@ -23,7 +23,8 @@ use crate::ledger::movement::{Movement, Order, move_credits};
 use crate::nodes::enrol;
 use crate::secrets::{self, Secrets};
 
-const FIRST_USER: &str = "admin@localhost";
+/// The address of the user that a first start makes.
+pub const FIRST_USER: &str = "admin@localhost";
 /// So that a first try works out of the box.
 const FIRST_CREDITS: Nanocredits = Nanocredits::new(1000 * Nanocredits::PER_CREDIT);
 

@@ -194,7 +194,8 @@ pub struct ServeConfig {
     /// Most connections to Postgres, beside the one that listens for changes.
     #[arg(long, env = "COMMONWATT_DATABASE_CONNECTIONS", default_value_t = 10)]
     pub database_connections: u32,
-    /// Proxies whose X-Forwarded-For is believed: addresses and networks such as 10.0.0.0/8, with commas between them.
+    /// Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed: addresses and networks such as 10.0.0.0/8, with
+    /// commas between them.
     #[arg(long, env = "COMMONWATT_TRUSTED_PROXIES", default_value = "", hide_default_value = true)]
     pub trusted_proxies: TrustedProxies,
     /// Networks in which the gateway dials nodes and attached servers although the internet can't reach them, over plain

@@ -66,12 +66,15 @@ pub struct Problem {
     title: &'static str,
     /// What went wrong and what to do.
     detail: String,
+    /// Seconds after which another try makes sense; the reply's `Retry-After`.
+    #[serde(skip)]
+    retry_after: Option<u32>,
 }
 
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        Self { kind: "about:blank", status: status.as_u16(), title, detail: detail.into() }
+        Self { kind: "about:blank", status: status.as_u16(), title, detail: detail.into(), retry_after: None }
     }
 
     /// 400: the request is wrong.
@@ -95,8 +98,8 @@ impl Problem {
     }
 
     /// 429: too many tries.
-    pub fn too_many(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
+    pub fn too_many(detail: impl Into<String>, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 
     /// 500: our fault.
@@ -122,6 +125,9 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, json(&self)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         response
     }
 }

@@ -73,12 +73,14 @@ pub mod organization;
 
 pub mod api;
 
+pub mod console;
+
 pub mod admin;
 
 pub mod metrics;
 
-pub mod traces;
 pub mod live;
+pub mod traces;
 
 pub mod retention;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::api;
 use crate::app::App;
 use crate::body::Json;
+use crate::console;
 use crate::error::{Failure, Problem};
 use crate::nodes::direct::advertise;
 use crate::nodes::{blobs, enrol, key, standing, tunnel};
@@ -104,6 +105,8 @@ pub fn router(app: App) -> Router {
     api.route("/openapi.json", get(move || openapi_json(Arc::clone(&document))))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
+        // People, with a browser
+        .merge(console::routes())
         .fallback(unknown_url)
         .method_not_allowed_fallback(method_not_allowed)
         // Nobody changes anything unseen
@@ -192,7 +195,10 @@ async fn openapi_json(document: Arc<utoipa::openapi::OpenApi>) -> Json<utoipa::o
     Json(document.as_ref().clone())
 }
 
-async fn unknown_url(method: Method, uri: Uri) -> Response {
+async fn unknown_url(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    if uri.path() == "/" && console::is_browser(&method, &headers) {
+        return console::redirect().await.into_response();
+    }
     if uri.path().starts_with("/api/") {
         return Problem::of(StatusCode::NOT_FOUND, "There is nothing at this path. See /openapi.json.").into_response();
     }

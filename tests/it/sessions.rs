@@ -1,7 +1,7 @@
 //! Signing in and out.
 
 use serde_json::{Value, json};
-use tests::Gateway;
+use tests::{Database, Gateway};
 
 async fn post(gateway: &Gateway, path: &str, body: Value) -> (u16, Value) {
     let response = gateway.client.post(gateway.url(path)).json(&body).send().await.unwrap();
@@ -58,14 +58,54 @@ async fn signing_out_ends_the_session_and_nonsense_never_begins_one() {
     assert_eq!(status, 400);
 }
 
+/// The cookie that a reply sets: its value, and everything that it says beside.
+fn cookie(response: &reqwest::Response) -> Option<(String, String)> {
+    let text = response.headers().get("set-cookie")?.to_str().unwrap().to_owned();
+    let (pair, attributes) = text.split_once("; ").unwrap();
+    Some((pair.to_owned(), attributes.to_owned()))
+}
+
+#[tokio::test]
+async fn a_browsers_refresh_token_lives_in_a_cookie_that_works_once_and_is_cleared() {
+    let gateway = Gateway::start_with(Database::create().await, &[("COMMONWATT_TRUSTED_PROXIES", "127.0.0.1")]).await;
+    gateway.create_user("ada@example.com", "a long password").await;
+    let credentials = json!({"email": "ada@example.com", "password": "a long password", "cookie": true});
+    let sign_in = gateway.client.post(gateway.url("/api/sessions")).json(&credentials);
+    let response = sign_in.try_clone().unwrap().send().await.unwrap();
+    let (first, attributes) = cookie(&response).unwrap();
+    assert_eq!(attributes, "Path=/api/sessions; Max-Age=2592000; HttpOnly; SameSite=Strict");
+    assert!(response.json::<Value>().await.unwrap().get("refresh_token").is_none());
+    let by_tls = sign_in.header("x-forwarded-proto", "https").send().await.unwrap();
+    assert!(cookie(&by_tls).unwrap().1.ends_with("; Secure"));
+
+    let refresh = async |cookie: &str| {
+        let request = gateway.client.post(gateway.url("/api/sessions/refresh")).header("cookie", cookie);
+        request.json(&json!({})).send().await.unwrap()
+    };
+    let response = refresh(&first).await;
+    let (second, _) = cookie(&response).unwrap();
+    assert_eq!((response.status().as_u16(), first == second), (200, false));
+    let tokens: Value = response.json().await.unwrap();
+    assert!(tokens.get("refresh_token").is_none());
+
+    let out = gateway.client.delete(gateway.url("/api/sessions/current")).header("cookie", &second);
+    let out = out.bearer_auth(tokens["access_token"].as_str().unwrap()).send().await.unwrap();
+    let (cleared, attributes) = cookie(&out).unwrap();
+    assert_eq!((out.status().as_u16(), cleared.as_str()), (204, "commonwatt_session="));
+    assert!(attributes.starts_with("Path=/api/sessions; Max-Age=0;"), "{attributes}");
+    assert_eq!(refresh(&second).await.status(), 401, "the session is over");
+    assert_eq!(post(&gateway, "/api/sessions/refresh", json!({})).await.0, 401, "no token anywhere");
+}
+
 #[tokio::test]
 async fn guessing_is_slowed_down() {
     let gateway = Gateway::start().await;
+    let guess = json!({"email": "ada@example.com", "password": "a wrong guess"});
     let mut statuses = Vec::new();
     for _ in 0..12 {
-        statuses.push(
-            post(&gateway, "/api/sessions", json!({"email": "ada@example.com", "password": "a wrong guess"})).await.0,
-        );
+        statuses.push(post(&gateway, "/api/sessions", guess.clone()).await.0);
     }
     assert_eq!(statuses, [[401; 10].as_slice(), &[429; 2]].concat());
+    let refused = gateway.client.post(gateway.url("/api/sessions")).json(&guess).send().await.unwrap();
+    assert_eq!(refused.headers()["retry-after"], "300");
 }

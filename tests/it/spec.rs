@@ -7,7 +7,7 @@ use tests::Gateway;
 /// What anybody may call, each with the reason.
 const OPEN: &[(&str, &str)] = &[
     ("post", "/api/sessions"),         // signing in is how one gets credentials
-    ("post", "/api/sessions/refresh"), // the refresh token in the body is the credential
+    ("post", "/api/sessions/refresh"), // the refresh token is the credential, in the body or in a cookie
     ("post", "/node/v1/enrol"),        // the enrolment token in the body is the credential
 ];
 

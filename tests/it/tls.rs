@@ -63,6 +63,11 @@ async fn the_gateway_speaks_tls_by_itself() {
     let refused = only_http1.build().unwrap().post(url("/api/sessions")).json(&wrong).send().await.unwrap();
     assert_eq!((refused.status().as_u16(), refused.version()), (401, Version::HTTP_11));
 
+    let right = json!({"email": "admin@localhost", "password": gateway.first_password(), "cookie": true});
+    let signed_in = client.post(url("/api/sessions")).json(&right).send().await.unwrap();
+    let cookie = signed_in.headers()["set-cookie"].to_str().unwrap();
+    assert!(cookie.ends_with("; HttpOnly; SameSite=Strict; Secure"), "{cookie}");
+
     let stranger = Client::builder().no_proxy().build().unwrap();
     assert!(stranger.get(url("/healthz")).send().await.is_err(), "nobody has signed this certificate");
     assert!(stranger.get(gateway.url("/healthz")).send().await.is_err(), "in plain text nothing is said");

@@ -203,6 +203,15 @@ impl Gateway {
         assert!(child.wait().await.expect("it ends").success());
     }
 
+    /// The password of the first user, `admin@localhost`.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn first_password(&self) -> String {
+        let file = self.folder.0.join("bootstrap").join("admin_password");
+        std::fs::read_to_string(file).expect("bootstrap wrote it").trim().to_owned()
+    }
+
     /// Signs in and returns the tokens.
     ///
     /// # Panics

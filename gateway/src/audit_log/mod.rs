@@ -23,16 +23,16 @@ use table::Act;
 
 /// Whoever a request turns out to be from.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Actor(Arc<OnceLock<Who>>);
+pub struct Actor(Arc<OnceLock<Who>>);
 
 /// Somebody who acts.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Who {
-    pub(crate) user: Uuid,
-    pub(crate) account: Uuid,
-    pub(crate) session: Option<Uuid>,
+pub struct Who {
+    pub user: Uuid,
+    pub account: Uuid,
+    pub session: Option<Uuid>,
     /// A management key.
-    pub(crate) key: Option<Uuid>,
+    pub key: Option<Uuid>,
 }
 
 impl Actor {

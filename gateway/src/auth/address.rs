@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderName};
 use ipnet::{IpNet, Ipv4Net};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Of an IPv6 network: what stands before the IPv4 address in a mapped one.
 const MAPPED_PREFIX: u8 = 96;
 
@@ -46,6 +47,13 @@ impl TrustedProxies {
             client = hop;
         }
         client
+    }
+
+    /// True when a trusted peer says that the client came by TLS.
+    pub fn is_tls(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        let lines = headers.get_all(FORWARDED_PROTO).iter();
+        let mut hops = lines.flat_map(|line| line.to_str().unwrap_or_default().split(',').map(str::trim));
+        self.trusts(peer.to_canonical()) && hops.any(|protocol| protocol.eq_ignore_ascii_case("https"))
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -138,6 +146,24 @@ mod tests {
             let appended = proxies.client(ip("10.0.0.1"), &headers(&[&line, &peer.to_string()]));
             assert!(appended == peer || proxies.trusts(peer), "{line}");
         }
+    }
+
+    #[test]
+    fn only_a_trusted_peer_says_that_the_client_came_by_tls() {
+        let proxies: TrustedProxies = "10.0.0.0/8".parse().unwrap();
+        for (peer, protocol, is_tls) in [
+            ("10.0.0.1", "https", true),
+            ("::ffff:10.0.0.1", "HTTPS", true),
+            ("10.0.0.1", "https, http", true),
+            ("10.0.0.1", "http", false),
+            ("10.0.0.1", "httpsx", false),
+            ("203.0.113.9", "https", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(FORWARDED_PROTO, protocol.parse().unwrap());
+            assert_eq!(proxies.is_tls(ip(peer), &headers), is_tls, "{peer} {protocol}");
+        }
+        assert!(!proxies.is_tls(ip("10.0.0.1"), &HeaderMap::new()));
     }
 
     #[test]

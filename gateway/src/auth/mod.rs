@@ -3,6 +3,8 @@
 
 pub mod address;
 
+pub mod cookie;
+
 pub mod key;
 
 pub mod password;

@@ -21,7 +21,7 @@ const LENGTHS: std::ops::RangeInclusive<usize> = 8..=256;
 /// Wrong passwords for one address before it has to wait.
 const MOST_FAILURES: u32 = 10;
 /// How long it waits, from the first of them.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(5 * 60);
+const FORGOTTEN_AFTER_SECONDS: u32 = 5 * 60;
 const MOST_ADDRESSES: u64 = 100_000;
 
 /// Hashes and checks passwords, and slows guessing down.
@@ -38,7 +38,8 @@ impl Passwords {
     /// # Errors
     /// When the system has no randomness.
     pub fn new() -> anyhow::Result<Self> {
-        let failures = Cache::builder().max_capacity(MOST_ADDRESSES).time_to_live(FORGOTTEN_AFTER).build();
+        let forgotten = Duration::from_secs(FORGOTTEN_AFTER_SECONDS.into());
+        let failures = Cache::builder().max_capacity(MOST_ADDRESSES).time_to_live(forgotten).build();
         Ok(Self {
             permits: Arc::new(Semaphore::new(AT_ONCE)),
             failures,
@@ -55,7 +56,8 @@ impl Passwords {
         let address = blake3::hash(email.to_lowercase().as_bytes()).to_hex().to_string();
         let failures = self.failures.get_with(address, Arc::default);
         if failures.fetch_add(1, Ordering::Relaxed) >= MOST_FAILURES {
-            return Err(Problem::too_many("Too many wrong passwords for this address. Try again in five minutes."));
+            const ADVICE: &str = "Too many wrong passwords for this address. Try again in five minutes.";
+            return Err(Problem::too_many(ADVICE, FORGOTTEN_AFTER_SECONDS));
         }
         Ok(Try { failures })
     }

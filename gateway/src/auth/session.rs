@@ -10,7 +10,8 @@ use uuid::Uuid;
 use crate::secrets::{self, Secrets};
 
 const ACCESS: Duration = Duration::minutes(15);
-const REFRESH: Duration = Duration::days(30);
+/// How long a refresh token is good for.
+pub(super) const REFRESH: Duration = Duration::days(30);
 const AUDIENCE: &str = "commonwatt-api";
 
 /// What an access token says.
@@ -32,8 +33,9 @@ pub struct Tokens {
     pub access_token: String,
     /// Seconds until it ends.
     pub expires_in: i64,
-    /// Gives the next pair, once, at `POST /api/sessions/refresh`.
-    pub refresh_token: String,
+    /// Gives the next pair, once, at `POST /api/sessions/refresh`. Not there when a cookie bears it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
 }
 
 /// Begins a session.
@@ -119,7 +121,7 @@ fn tokens(
         iat: now.unix_timestamp(),
     };
     let access_token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &secrets.session_signing)?;
-    Ok(Tokens { access_token, expires_in: ACCESS.whole_seconds(), refresh_token })
+    Ok(Tokens { access_token, expires_in: ACCESS.whole_seconds(), refresh_token: Some(refresh_token) })
 }
 
 #[cfg(test)]

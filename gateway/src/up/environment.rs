@@ -8,6 +8,8 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use crate::admin::FIRST_USER;
+
 /// What `up.env` says.
 #[derive(Clone, Debug)]
 pub(super) struct Environment {
@@ -19,6 +21,8 @@ pub(super) struct Environment {
     pub(super) model: String,
     /// A management key of the first admin.
     pub(super) admin_token: String,
+    /// The first admin's password, if it was made here.
+    pub(super) admin_password: Option<String>,
     /// The Postgres that holds everything.
     pub(super) database_url: String,
 }
@@ -50,11 +54,17 @@ impl Environment {
     /// What the person who started `up` needs to know, with a command that works when pasted.
     pub(super) fn greeting(&self, data: &Path) -> String {
         let Environment { origin, api_key, model, .. } = self;
-        let (base_url, data) = (self.base_url(), data.display());
+        let (base_url, console, data) = (self.base_url(), self.console(), data.display());
+        let sign_in = match &self.admin_password {
+            Some(password) => format!("{FIRST_USER} with the password {password}"),
+            None => "as a user of this database".to_owned(),
+        };
         format!(
             r#"
 Commonwatt runs. Ctrl-C ends it.
 
+  console   {console}
+  sign in   {sign_in}
   base URL  {base_url}
   API key   {api_key}
   model     {model}
@@ -76,11 +86,19 @@ curl {base_url}/chat/completions \
         format!("{}/v1", self.origin)
     }
 
+    /// Where a browser is pointed at.
+    fn console(&self) -> String {
+        format!("{}/console/", self.origin)
+    }
+
     fn text(&self, pids: Pids) -> String {
         let keys = [
             ("BASE_URL", &*self.base_url()),
             ("API_KEY", &self.api_key),
             ("MODEL", &self.model),
+            ("CONSOLE_URL", &self.console()),
+            ("ADMIN_EMAIL", FIRST_USER),
+            ("ADMIN_PASSWORD", self.admin_password.as_deref().unwrap_or_default()),
             ("ADMIN_TOKEN", &self.admin_token),
             ("DATABASE_URL", &self.database_url),
         ];
@@ -124,8 +142,18 @@ mod tests {
             api_key: "sk-cw-a-b".to_owned(),
             model: model.to_owned(),
             admin_token: "t".to_owned(),
+            admin_password: Some("p".to_owned()),
             database_url: "postgres:///commonwatt?host=%2Frun&user=commonwatt".to_owned(),
         }
+    }
+
+    #[test]
+    fn the_greeting_says_where_the_console_is_and_how_to_sign_in() {
+        let greeting = environment("m").greeting(Path::new("/data"));
+        assert!(greeting.contains("http://127.0.0.1:8080/console/"), "{greeting}");
+        assert!(greeting.contains("admin@localhost with the password p"), "{greeting}");
+        let other = Environment { admin_password: None, ..environment("m") }.greeting(Path::new("/data"));
+        assert!(other.contains("sign in   as a user of this database"), "{other}");
     }
 
     #[test]

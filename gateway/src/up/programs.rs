@@ -80,6 +80,8 @@ impl Programs {
             api_key: self.secret("api_key")?,
             model: self.settings.model.clone(),
             admin_token: self.secret("admin_token")?,
+            // Not there when the database had its first user before this folder came.
+            admin_password: self.secret("admin_password").ok(),
             database_url,
         })
     }

@@ -1,0 +1,92 @@
+/** The gateway's API: requests with the session's token, problems as errors, streams as iterators. */
+import { useCallback, useEffect, useRef, useState } from "./html.js";
+import { Problem } from "./problem.js";
+import { accessToken } from "./session.js";
+import { events } from "./sse.js";
+
+export { Problem };
+
+/** Reads. Of `query` what is null, undefined or empty is left out. */
+export const get = (path, query, options) => json("GET", path + queryString(query), undefined, options);
+export const post = (path, body, options) => json("POST", path, body, options);
+export const put = (path, body, options) => json("PUT", path, body, options);
+export const patch = (path, body, options) => json("PATCH", path, body, options);
+export const remove = (path, options) => json("DELETE", path, undefined, options);
+
+/**
+ * The events of a reply as they come: `{ event, data }` for events, `{ comment }` for comments.
+ *
+ * @param {{ body?: object, bearer?: string, signal?: AbortSignal, headers?: object, onResponse?: (response: Response) => void }} options
+ *     With a body it is posted. `bearer` is a key to use in the session's place.
+ */
+export async function* stream(path, { body, onResponse, ...options } = {}) {
+    const response = await send(body === undefined ? "GET" : "POST", path, body, options);
+    onResponse?.(response);
+    yield* events(response.body);
+}
+
+/**
+ * Loads when the page appears and when a dependency changes. What was loaded stays until something newer is there.
+ *
+ * @template T
+ * @param {(signal: AbortSignal) => Promise<T>} load
+ * @returns {{ value: T | undefined, problem: Problem | null, loading: boolean, reload: () => void }}
+ */
+export function useLoaded(load, dependencies = []) {
+    const [state, setState] = useState({ value: undefined, problem: null, loading: true });
+    const [turn, setTurn] = useState(0);
+    const latest = useRef(load);
+    latest.current = load;
+    useEffect(() => {
+        const abort = new AbortController();
+        setState((before) => ({ ...before, loading: true }));
+        const settle = (change) => {
+            if (!abort.signal.aborted) setState((before) => ({ ...before, ...change, loading: false }));
+        };
+        latest.current(abort.signal).then(
+            (value) => settle({ value, problem: null }),
+            (problem) => settle({ problem }),
+        );
+        return () => abort.abort();
+    }, [...dependencies, turn]);
+    const reload = useCallback(() => setTurn((count) => count + 1), []);
+    return { ...state, reload };
+}
+
+async function json(method, path, body, options) {
+    const response = await send(method, path, body, options);
+    return response.status === 204 ? null : exact(await response.text());
+}
+
+async function send(method, path, body, { bearer, signal, headers = {} } = {}) {
+    const attempt = async (token) => {
+        const type = body === undefined ? {} : { "content-type": "application/json" };
+        const all = { ...type, ...headers, authorization: `Bearer ${token}` };
+        return fetch(path, { method, headers: all, body: JSON.stringify(body), signal, credentials: "omit" });
+    };
+    try {
+        const token = bearer ?? (await accessToken());
+        let response = await attempt(token);
+        if (response.status === 401 && bearer === undefined) response = await attempt(await accessToken(token));
+        if (!response.ok) throw await Problem.of(response);
+        return response;
+    } catch (error) {
+        if (error instanceof Problem || signal?.aborted) throw error;
+        throw Problem.unreachable();
+    }
+}
+
+/** Parses JSON. Integers that a number can't hold exactly become BigInt where the browser shows their digits. */
+function exact(text) {
+    return JSON.parse(text, (_, value, context) => {
+        const rounded = Number.isInteger(value) && !Number.isSafeInteger(value);
+        return rounded && /^-?\d+$/.test(context?.source) ? BigInt(context.source) : value;
+    });
+}
+
+function queryString(query = {}) {
+    const given = Object.entries(query ?? {}).filter(
+        ([, value]) => value !== null && value !== undefined && value !== "",
+    );
+    return given.length === 0 ? "" : `?${new URLSearchParams(given)}`;
+}

@@ -1,0 +1,50 @@
+//! The console in a real browser, against a real gateway, node and model.
+
+use std::process::Output;
+
+use serde_json::json;
+use tests::{Gateway, MODEL, Node};
+
+/// The runner's word for "this machine lacks a browser or Node".
+const SKIPPED: i32 = 3;
+const EMAIL: &str = "admin@localhost";
+
+#[tokio::test]
+async fn every_page_works_in_a_browser() {
+    let gateway = Gateway::start().await;
+    let _node = Node::join(&gateway, &[]).await;
+    let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "Hello."}], "max_tokens": 8});
+    for _ in 0..3 {
+        assert!(gateway.chat(&body).await.status().is_success());
+    }
+    gateway.requests(3).await;
+    let runner = concat!(env!("CARGO_MANIFEST_DIR"), "/console/run");
+    let Output { status, stdout, stderr } = tokio::process::Command::new(runner)
+        .env("CONSOLE_URL", gateway.url("/console/"))
+        .env("EMAIL", EMAIL)
+        .env("PASSWORD", gateway.first_password())
+        .env("API_KEY", &gateway.key)
+        .env("ADMIN_TOKEN", &gateway.management_key)
+        .env("MODEL", MODEL)
+        .output()
+        .await
+        .unwrap();
+    let said = format!("{}\n{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    if status.code() == Some(SKIPPED) {
+        println!("{said}");
+        return;
+    }
+    assert!(status.success(), "{said}\n{}", gateway.log());
+}
+
+#[tokio::test]
+async fn a_browser_is_led_to_the_console_and_nobody_else_is() {
+    let gateway = Gateway::start().await;
+    let root = gateway.client.get(gateway.url("/"));
+    let page = root.try_clone().unwrap().header("accept", "text/html,*/*;q=0.8").send().await.unwrap();
+    assert_eq!((page.status().as_u16(), page.url().path()), (200, "/console/"));
+    assert_eq!(page.headers()["cross-origin-opener-policy"], "same-origin");
+    assert_eq!(page.headers()["x-content-type-options"], "nosniff");
+    assert!(page.headers().contains_key("x-request-id"));
+    assert_eq!(root.send().await.unwrap().status(), 404);
+}
