@@ -55,14 +55,16 @@ export function useLoaded(load, dependencies = []) {
 
 async function json(method, path, body, options) {
     const response = await send(method, path, body, options);
-    return response.status === 204 ? null : exact(await response.text());
+    const text = await response.text();
+    return text === "" ? null : exact(text);
 }
 
-async function send(method, path, body, { bearer, signal, headers = {} } = {}) {
+async function send(method, path, body, { bearer, signal, keepalive, headers = {} } = {}) {
     const attempt = async (token) => {
         const type = body === undefined ? {} : { "content-type": "application/json" };
         const all = { ...type, ...headers, authorization: `Bearer ${token}` };
-        return fetch(path, { method, headers: all, body: JSON.stringify(body), signal, credentials: "omit" });
+        const said = JSON.stringify(body);
+        return fetch(path, { method, headers: all, body: said, signal, keepalive, credentials: "omit" });
     };
     try {
         const token = bearer ?? (await accessToken());

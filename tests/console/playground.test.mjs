@@ -22,7 +22,8 @@ async function opened(page, settings = SHORT) {
 const message = (page) => page.getByRole("textbox", { name: "Message", exact: true });
 const setting = (page, label) => page.getByRole("textbox", { name: label });
 const answers = (page) => page.locator(".playground-turn");
-const figureOf = (turn, label) => turn.locator(".figure", { has: turn.page().getByText(label, { exact: true }) }).locator("dd");
+const figureOf = (turn, label) =>
+    turn.locator(".figure", { has: turn.page().getByText(label, { exact: true }) }).locator("dd");
 
 async function say(page, text) {
     await message(page).fill(text);
@@ -109,7 +110,9 @@ test("Stop ends an answer in good order, with its figures", () =>
     withPage(async (page) => {
         await opened(page, { ...SHORT, "Most tokens": "600" });
         await say(page, "Tell me a long story about a river.");
-        await answers(page).locator(".playground-said", { hasText: /\w+ \w+/ }).waitFor(ANSWER);
+        await answers(page)
+            .locator(".playground-said", { hasText: /\w+ \w+/ })
+            .waitFor(ANSWER);
         await page.getByRole("button", { name: "Stop" }).click();
         const turn = await answered(page);
         await turn.getByText("You stopped it").waitFor();
@@ -184,7 +187,10 @@ test("wrong settings are answered beside them, whoever finds them wrong", () =>
             await page.getByText("Where it may be computed").click();
             await setting(page, "Regions").fill("Atlantis");
             await message(page).press("Enter");
-            await page.locator(".field.wrong", { has: setting(page, "Regions") }).getByText(/Atlantis/).waitFor();
+            await page
+                .locator(".field.wrong", { has: setting(page, "Regions") })
+                .getByText(/Atlantis/)
+                .waitFor();
             await answers(page).getByText("Change the setting that is named").waitFor();
         },
         { refusals: [400] },
@@ -197,7 +203,9 @@ test("what no node can give is said with what to do, and asking again needs no t
             await page.getByText("Where it may be computed").click();
             await page.getByLabel("How well its energy is known").selectOption("A");
             await say(page, "Name a colour.");
-            await answers(page).getByText(/Press “Try again” in \d+ s\./).waitFor();
+            await answers(page)
+                .getByText(/Press “Try again” in \d+ s\./)
+                .waitFor();
             await page.getByLabel("How well its energy is known").selectOption("");
             await page.getByLabel("What comes first").selectOption("energy");
             await page.getByRole("button", { name: "Try again" }).click();
@@ -215,7 +223,9 @@ test("an answer that breaks off says so", () =>
         await answers(page).getByText("The answer broke off before its end.").waitFor();
         await answers(page).getByText("Blue").waitFor();
         await page.unroute("**/v1/chat/completions");
-        const error = { error: { message: "The node that computed this failed.", type: "server_error", code: "node_failed" } };
+        const error = {
+            error: { message: "The node that computed this failed.", type: "server_error", code: "node_failed" },
+        };
         await page.route("**/v1/chat/completions", (route) => route.fulfill(streamed(piece("Blue"), error)));
         await page.getByRole("button", { name: "Try again" }).click();
         await answers(page).getByText("a node’s failure costs nothing").waitFor();
@@ -225,7 +235,9 @@ test("text from outside is text, whatever it says", () =>
     withPage(async (page) => {
         const evil = `<img src=x onerror="document.title='hacked'"><script>document.title='hacked'</script>`;
         const node = "01a217a0-ca2c-75fe-8bec-4ffb84c520e1";
-        await page.route("**/v1/models", (route) => route.fulfill({ json: { object: "list", data: [{ id: evil, kind: "text" }] } }));
+        await page.route("**/v1/models", (route) =>
+            route.fulfill({ json: { object: "list", data: [{ id: evil, kind: "text" }] } }),
+        );
         await page.route("**/api/nodes", (route) => route.fulfill({ json: { data: [{ id: node, name: evil }] } }));
         const summary = { request: node, node, attempts: 2, outcome: "completed", completion_tokens: 1, cost: "0" };
         await page.route("**/v1/chat/completions", (route) =>
@@ -233,7 +245,10 @@ test("text from outside is text, whatever it says", () =>
         );
         await signedIn(page, "playground");
         await page.getByRole("button", { name: "Make a key for this page" }).click();
-        await page.locator(`option[value='${evil.replaceAll("'", "\\'")}']`).first().waitFor({ state: "attached" });
+        await page
+            .locator(`option[value='${evil.replaceAll("'", "\\'")}']`)
+            .first()
+            .waitFor({ state: "attached" });
         await say(page, evil);
         await answers(page).getByText("after 2 tries").waitFor();
         assert.equal(await page.locator("main img, main script").count(), 0);

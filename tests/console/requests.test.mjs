@@ -3,7 +3,20 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 
-import { accessible, API_KEY, ask, fits, GATEWAY_URL, goTo, loaded, MODEL, PHONE, picture, signedIn, withPage } from "./support.mjs";
+import {
+    accessible,
+    API_KEY,
+    ask,
+    fits,
+    GATEWAY_URL,
+    goTo,
+    loaded,
+    MODEL,
+    PHONE,
+    picture,
+    signedIn,
+    withPage,
+} from "./support.mjs";
 
 const bearer = process.env.ADMIN_TOKEN;
 const NODE = "01a217a0-ca2c-75fe-8bec-4ffb84c520e1";
@@ -11,7 +24,13 @@ const EVIL = `<img src=x onerror="document.title='hacked'"><script>document.titl
 
 /** Asks the model, and answers with the request's id. `extra` is more of the body. */
 async function asked(extra = {}, key = API_KEY) {
-    const body = { model: MODEL, messages: [{ role: "user", content: "Name a colour." }], max_tokens: 4, temperature: 0, ...extra };
+    const body = {
+        model: MODEL,
+        messages: [{ role: "user", content: "Name a colour." }],
+        max_tokens: 4,
+        temperature: 0,
+        ...extra,
+    };
     const response = await fetch(`${GATEWAY_URL}/v1/chat/completions`, {
         method: "POST",
         headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
@@ -33,7 +52,11 @@ async function booked(id) {
 
 const rows = (page) => page.locator("main tbody tr");
 const filter = (page, label) => page.getByRole("form", { name: "Filters" }).getByLabel(label, { exact: true });
-const figureOf = (page, label) => page.locator(".figure", { has: page.getByText(label, { exact: true }) }).locator("dd").first();
+const figureOf = (page, label) =>
+    page
+        .locator(".figure", { has: page.getByText(label, { exact: true }) })
+        .locator("dd")
+        .first();
 
 /** Rows that no gateway would have to come by. */
 function row(changed = {}) {
@@ -126,7 +149,13 @@ test("the list shows what the books say, and filters stand in the address", () =
         assert.ok(page.url().endsWith(`#/requests?key=${key.id}`), page.url());
         const link = page.locator(`a[href="#/requests/${done.id}"]`);
         const cells = await rows(page).filter({ has: link }).innerText();
-        for (const text of [MODEL, "Completed", "for the list", `${done.prompt_tokens} + ${done.completion_tokens}`, done.cost]) {
+        for (const text of [
+            MODEL,
+            "Completed",
+            "for the list",
+            `${done.prompt_tokens} + ${done.completion_tokens}`,
+            done.cost,
+        ]) {
             assert.ok(cells.includes(text), `${text} in ${cells}`);
         }
         await filter(page, "Outcome").selectOption("refused");
@@ -149,7 +178,8 @@ test("times narrow the list down in the reader's own time", () =>
     withPage(
         async (page) => {
             const { id, started_at: at } = await booked(await asked({ temperature: 5 }));
-            const local = (minutes) => new Date(Date.parse(at) + minutes * 60_000 + 5 * 3_600_000 + 1_800_000).toISOString().slice(0, 16);
+            const local = (minutes) =>
+                new Date(Date.parse(at) + minutes * 60_000 + 5 * 3_600_000 + 1_800_000).toISOString().slice(0, 16);
             await signedIn(page, "requests");
             const link = page.locator(`a[href="#/requests/${id}"]`);
             await link.waitFor();
@@ -189,8 +219,12 @@ test("older requests are a page away, and the way back leads to the same rows", 
 
 test("what is shown can be taken along as CSV, in which no name is a formula", () =>
     withPage(async (page) => {
-        await page.route(/\/api\/requests$/, (route) => route.fulfill({ json: { data: [row({ model: '=1+1,"x"' })], next: null } }));
-        await page.route("**/api/nodes", (route) => route.fulfill({ json: { data: [{ id: NODE, name: "@SUM(A1)" }] } }));
+        await page.route(/\/api\/requests$/, (route) =>
+            route.fulfill({ json: { data: [row({ model: '=1+1,"x"' })], next: null } }),
+        );
+        await page.route("**/api/nodes", (route) =>
+            route.fulfill({ json: { data: [{ id: NODE, name: "@SUM(A1)" }] } }),
+        );
         await signedIn(page, "requests");
         await rows(page).getByText("@SUM(A1)").waitFor();
         const [download] = await Promise.all([
@@ -219,7 +253,11 @@ test("a request's page shows its tries, time, energy and cost as the API has the
         const cost = page.locator("section", { has: page.getByRole("heading", { name: "Cost" }) });
         const parts = await cost.locator("tbody td:last-child").allInnerTexts();
         const nanocredits = (text) => Math.round(Number(text.replaceAll(",", "")) * 1e9);
-        assert.equal(parts.map(nanocredits).reduce((one, other) => one + other), done.nanocredits, "the parts are the whole");
+        assert.equal(
+            parts.map(nanocredits).reduce((one, other) => one + other),
+            done.nanocredits,
+            "the parts are the whole",
+        );
         await cost.getByText(/goes to the node’s operator/).waitFor();
     }));
 
@@ -243,7 +281,11 @@ test("a request that several nodes tried shows each of them in its place", () =>
             attempt({ attempt: 2, outcome: "outdone", duration_microseconds: 500_000 }),
             attempt({ attempt: 3, duration_microseconds: 1_700_000 }),
         ];
-        await told(page, { request: row(), attempts: tries, energy: [energyOf({}), { ...energyOf({}), attempt: 3, delivered: false }] });
+        await told(page, {
+            request: row(),
+            attempts: tries,
+            energy: [energyOf({}), { ...energyOf({}), attempt: 3, delivered: false }],
+        });
         await signedIn(page, `requests/${NODE}`);
         await page.getByRole("img", { name: /Try 1: .* From 300 ms to 900 ms, node failed/ }).waitFor();
         await page.getByRole("img", { name: /Try 2: .* From 1.3 s to 1.8 s, outdone/ }).waitFor();
@@ -254,8 +296,20 @@ test("a request that several nodes tried shows each of them in its place", () =>
 
 test("a figure that is not believed is not drawn, and a failure costs nothing", () =>
     withPage(async (page) => {
-        const unknown = { attempt: 1, node: NODE, delivered: false, sci: null, energy: { tier: "X", boundary: "node-dc", method: "m", pue: 1, status: "unverified" } };
-        const request = row({ outcome: "node_failed", status: 502, nanocredits: 0, cost: "0", first_byte_microseconds: null });
+        const unknown = {
+            attempt: 1,
+            node: NODE,
+            delivered: false,
+            sci: null,
+            energy: { tier: "X", boundary: "node-dc", method: "m", pue: 1, status: "unverified" },
+        };
+        const request = row({
+            outcome: "node_failed",
+            status: 502,
+            nanocredits: 0,
+            cost: "0",
+            first_byte_microseconds: null,
+        });
         await told(page, { request, energy: [unknown], attempts: [attempt({ outcome: "node_failed" })] });
         await signedIn(page, `requests/${NODE}`);
         await page.getByText("It cost nothing.").waitFor();
@@ -270,7 +324,12 @@ test("a request that runs can be ended from its page, and appears when it has", 
             const response = await fetch(`${GATEWAY_URL}/v1/chat/completions`, {
                 method: "POST",
                 headers: { authorization: `Bearer ${API_KEY}`, "content-type": "application/json" },
-                body: JSON.stringify({ model: MODEL, stream: true, max_tokens: 2000, messages: [{ role: "user", content: "Tell a long story." }] }),
+                body: JSON.stringify({
+                    model: MODEL,
+                    stream: true,
+                    max_tokens: 2000,
+                    messages: [{ role: "user", content: "Tell a long story." }],
+                }),
             });
             const id = response.headers.get("x-commonwatt-request-id");
             const drained = response.text();
@@ -312,7 +371,9 @@ test("names from outside are text, whatever they say", () =>
         const request = row({ model: EVIL, endpoint: EVIL });
         await page.route(/\/api\/requests$/, (route) => route.fulfill({ json: { data: [request], next: null } }));
         await page.route("**/api/nodes", (route) => route.fulfill({ json: { data: [{ id: NODE, name: EVIL }] } }));
-        await page.route("**/api/keys", (route) => route.fulfill({ json: { data: [{ id: NODE, name: EVIL, prefix: EVIL }] } }));
+        await page.route("**/api/keys", (route) =>
+            route.fulfill({ json: { data: [{ id: NODE, name: EVIL, prefix: EVIL }] } }),
+        );
         const energy = energyOf({ method: EVIL, grid_zone: EVIL, grid_source: EVIL });
         await told(page, { request, attempts: [attempt({ choice: EVIL })], energy: [energy] });
         await signedIn(page, "requests");
@@ -332,7 +393,10 @@ test("the pages are for screen readers and for phones", () =>
             await fits(page);
             await accessible(page);
             await goTo(page, `requests/${id}`);
-            await page.getByText(/Tier E/).first().waitFor();
+            await page
+                .getByText(/Tier E/)
+                .first()
+                .waitFor();
             await fits(page);
             await accessible(page);
         },

@@ -5,12 +5,15 @@ use std::process::Output;
 use serde_json::json;
 use tests::{Gateway, MODEL, Node};
 
+use crate::sdk::TURN;
+
 /// The runner's word for "this machine lacks a browser or Node".
 const SKIPPED: i32 = 3;
 const EMAIL: &str = "admin@localhost";
 
 #[tokio::test]
 async fn every_page_works_in_a_browser() {
+    let _turn = TURN.lock().await;
     let gateway = Gateway::start().await;
     let _node = Node::join(&gateway, &[]).await;
     let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "Hello."}], "max_tokens": 8});

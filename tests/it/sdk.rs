@@ -10,8 +10,8 @@ use tokio::sync::Mutex;
 /// The runner's word for "this machine lacks the language".
 const SKIPPED: i32 = 3;
 
-/// Each keeps the machine busy: two at once would take nodes for dead that only wait for a processor.
-static TURN: Mutex<()> = Mutex::const_new(());
+/// Each suite keeps the machine busy: two at once would take nodes for dead that only wait for a processor.
+pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
 
 async fn run(suite: &str) {
     let _turn = TURN.lock().await;

@@ -47,7 +47,10 @@ export function bodyOfDraft({ settings, turns, draft }) {
     return bodyOf(settings, messages(turns, draft.trim() || "Why is the sky blue?"));
 }
 
-/** Ends the answer in good order, so that it comes with its figures; if that takes too long, or at once if asked twice, it is cut off. */
+/**
+ * Ends the answer in good order, so that it comes with its figures. If that takes too long it is cut off; at once if
+ * asked twice.
+ */
 export async function stop() {
     const stopped = running;
     if (!stopped || stopped.stopping) return stopped?.abort();

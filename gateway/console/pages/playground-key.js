@@ -2,8 +2,8 @@
  * The key that the playground asks with. It lives in memory alone. One that was made for the page is revoked when the
  * person has left it, and ends by itself should the browser be gone before that.
  */
-import { get, post } from "../api.js";
-import { accessToken, resume } from "../session.js";
+import { get, post, remove } from "../api.js";
+import { resume } from "../session.js";
 import { store } from "./playground-store.js";
 
 const LIFETIME = 3_600_000;
@@ -44,8 +44,7 @@ export async function forgetKey() {
     // Whoever has signed out since is not asked to sign in for it.
     if (!made || !(await resume().catch(() => false))) return;
     // Of a page that is closed now only what is kept alive arrives.
-    const headers = { authorization: `Bearer ${await accessToken()}` };
-    await fetch(`/api/keys/${made}`, { method: "DELETE", keepalive: true, headers }).catch(() => {});
+    await remove(`/api/keys/${made}`, { keepalive: true }).catch(() => {});
 }
 
 /** The page is open; call what comes back when it is left. */

@@ -86,6 +86,7 @@ function AnswerFigures({ answer, names }) {
     const { firstToken, pace, prompt, completion, exact, cost, energy, attempts } = figures(answer);
     if (firstToken === null && prompt === null) return null;
     const { node, request } = answer;
+    const named = node && (names.get(node) ?? short(node));
     const link = request && html`<a href=${address("requests", { id: request })}>${short(request)}</a>`;
     return html`<${Figures}>
         ${firstToken !== null && html`<${Figure} label="First token" value=${duration(firstToken * 1000)} />`}
@@ -97,14 +98,15 @@ function AnswerFigures({ answer, names }) {
         />
         ${cost !== null && html`<${Figure} label="Cost" value=${cost} unit="credits" />`}
         ${energy && html`<${Energy} energy=${energy} />`}
-        ${node && html`<${Figure} label="Node" value=${names.get(node) ?? short(node)} title=${node} detail=${tried(attempts)} />`}
+        ${node && html`<${Figure} label="Node" value=${named} title=${node} detail=${tried(attempts)} />`}
         ${request && html`<${Figure} label="Request" value=${link} title=${request} />`}
     <//>`;
 }
 
 function Energy({ energy: { joules: amount, interval_90: interval, tier, g_co2e: carbon, status } }) {
     const mark = html`<${Tier} tier=${tier} />`;
-    if (amount === undefined) return html`<${Figure} label="Energy" value=${html`– ${mark}`} detail="not believed, so not shown" />`;
+    const unknown = html`<${Figure} label="Energy" value=${html`– ${mark}`} detail="not believed, so not shown" />`;
+    if (amount === undefined) return unknown;
     const between = interval && `${joules(interval[0] * 1e6)} to ${joules(interval[1] * 1e6)}, 9 times in 10`;
     return html`<${Figure}
             label=${status === "provisional" ? "Energy so far" : "Energy"}

@@ -52,5 +52,9 @@ function splitAt({ data }, startedAt) {
 
 function shared(split) {
     const part = (ppm) => percentage(ppm / 1e6);
-    return `Of it ${part(split.operator_ppm)} goes to the node’s operator, ${part(split.authors_ppm)} to the model’s authors, ${part(split.gateway_ppm)} to the gateway and ${part(split.audit_fund_ppm)} to the fund for checking nodes.`;
+    return [
+        `Of it ${part(split.operator_ppm)} goes to the node’s operator`,
+        `${part(split.authors_ppm)} to the model’s authors`,
+        `${part(split.gateway_ppm)} to the gateway and ${part(split.audit_fund_ppm)} to the fund for checking nodes.`,
+    ].join(", ");
 }

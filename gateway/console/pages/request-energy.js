@@ -22,6 +22,8 @@ const TIERS = {
     X: "Tier X: not believed.",
 };
 
+const OTHERS = " Figures are of the try whose answer was delivered; what other tries took is shown beside it.";
+
 const BOUNDARIES = {
     device: "the processor or accelerator alone",
     "node-dc": "the whole machine behind its power supply",
@@ -43,7 +45,7 @@ export function Energy({ attempts, names }) {
         <p>${TIERS[told.energy.tier]} ${STATES[told.energy.status]}</p>
         <p class="hint">
             It counts ${BOUNDARIES[told.energy.boundary] ?? told.energy.boundary}, attributed by ${told.energy.method}.
-            ${attempts.length > 1 && " Figures are of the try whose answer was delivered; what other tries took is shown beside it."}
+            ${attempts.length > 1 && OTHERS}
         </p>`;
 }
 
@@ -102,8 +104,8 @@ function Carbon({ energy, sci }) {
             detail=${`${zone}: ${figure(intensity)} g/kWh`}
             title=${source}
         />
-        ${embodied !== undefined && html`<${Figure} label="Of making the machine" value=${grams(embodied * 1e6)} unit="CO₂e" />`}
-        ${sci && html`<${Figure} label="SCI" value=${grams(sci.nanograms_per_token / 1e3)} unit="per token" title="ISO/IEC 21031" />`}`;
+        ${embodied !== undefined && html`<${Figure} label="Making the machine" value=${grams(embodied * 1e6)} unit="CO₂e" />`}
+        ${sci && html`<${Figure} label="SCI (ISO/IEC 21031)" value=${grams(sci.nanograms_per_token / 1e3)} unit="per token" />`}`;
 }
 
 /** Joules as the gateway shows them: three digits. */

@@ -12,7 +12,14 @@ export function filtersOf(parameters) {
 }
 
 /**
- * @param {{ me: object, filters: object, keys: object[], nodes: object[], models: string[], onChange: (filters: object) => void }} properties
+ * @param {{
+ *     me: object,
+ *     filters: object,
+ *     keys: object[],
+ *     nodes: object[],
+ *     models: string[],
+ *     onChange: (filters: object) => void,
+ * }} properties
  */
 export function Filters(properties) {
     const count = Object.keys(properties.filters).length;

@@ -60,5 +60,6 @@ function Bar({ kind, from, to, at }) {
 function Interval({ ends: [low, high] }) {
     const middle = HEIGHT / 2;
     const cap = (x) => `M${x} 1V${HEIGHT - 1}`;
-    return html`<path class="request-interval" d=${`M${low} ${middle}H${high}${cap(low)}${cap(high)}`} />`;
+    const path = `M${low} ${middle}H${high}${cap(low)}${cap(high)}`;
+    return html`<path class="request-halo" d=${path} /><path class="request-interval" d=${path} />`;
 }

@@ -22,7 +22,8 @@ export default function Page(properties) {
         document.querySelector("main h1")?.focus({ preventScroll: true });
         scrollTo(0, 0);
     }, [id]);
-    return id ? html`<${Request} key=${id} id=${id} list=${address("requests", listed)} />` : html`<${Requests} ...${properties} />`;
+    if (id) return html`<${Request} key=${id} id=${id} list=${address("requests", listed)} />`;
+    return html`<${Requests} ...${properties} />`;
 }
 
 function Requests({ me, parameters, navigate }) {
@@ -57,12 +58,12 @@ function Requests({ me, parameters, navigate }) {
         <${Filters} me=${me} filters=${filters} keys=${keys} nodes=${nodes} models=${models} onChange=${narrow} />
         ${page.problem && html`<${Trouble} problem=${page.problem} retry=${page.reload} />`}
         ${page.loading && !page.value && html`<${Busy} />`}
-        ${page.value && !page.problem && html`<${List} rows=${rows} names=${names} filtered=${Object.keys(filters).length > 0} />`}
+        ${page.value && !page.problem && html`<${List} rows=${rows} names=${names} filters=${filters} />`}
         <${Pager} shown=${rows.length} onNewer=${before && back} onOlder=${page.value?.next && older} />`;
 }
 
-function List({ rows, names, filtered }) {
-    const empty = filtered
+function List({ rows, names, filters }) {
+    const empty = Object.keys(filters).length > 0
         ? "No request is like that."
         : html`Nothing was asked yet. <a href=${address("playground")}>Ask something in the playground.</a>`;
     return html`<${Table} caption="Requests, newest first" columns=${columns(names)} rows=${rows} empty=${empty} />
@@ -108,7 +109,12 @@ function energy({ microjoules, energy_tier: tier }) {
 function sums(rows) {
     const total = (field) => sum(rows.map((row) => row[field]));
     const tokens = total("prompt_tokens") + total("completion_tokens");
-    return `Shown here: ${count(rows.length)} ${rows.length === 1 ? "request" : "requests"}, ${count(tokens)} tokens, ${credits(total("nanocredits"))} credits, ${joules(total("microjoules"))}.`;
+    return [
+        `Shown here: ${count(rows.length)} ${rows.length === 1 ? "request" : "requests"}`,
+        `${count(tokens)} tokens`,
+        `${credits(total("nanocredits"))} credits`,
+        `${joules(total("microjoules"))}.`,
+    ].join(", ");
 }
 
 /** As the gateway's own CSV, with names beside the ids. */
