@@ -62,7 +62,7 @@ test("a node is renamed, and a name that is no name is refused beside the field"
             const dialog = page.getByRole("dialog", { name: "Rename the node" });
             await dialog.getByLabel("Name").fill("   ");
             await dialog.getByRole("button", { name: "Rename" }).click();
-            await dialog.getByText("A name has 1 to 100 characters.").waitFor();
+            await dialog.getByText("A name has 1 to 100 characters").waitFor();
             await dialog.getByLabel("Name").fill(HARMFUL);
             await dialog.getByRole("button", { name: "Rename" }).click();
             await page.getByRole("heading", { name: HARMFUL, level: 1 }).waitFor();

@@ -62,8 +62,8 @@ async fn an_attempt_is_seen_as_it_begins_and_ends() {
     assert_eq!((&ended["attempt"], &ended["node"]), (&json!(1), &json!(node.id)), "{ended}");
     assert_eq!(ended["tokens"], gateway.requests(1).await[0]["completion_tokens"], "{ended}");
     assert_eq!(ended["outcome"], "completed");
-    let names: Vec<&String> = ended.as_object().unwrap().keys().collect();
-    let all = ["attempt", "microjoules", "milliseconds", "model", "node", "outcome", "tier", "tokens"];
+    let names: Vec<&str> = ended.as_object().unwrap().keys().map(String::as_str).collect();
+    let all = ["attempt", "model", "node", "tokens", "microjoules", "tier", "outcome", "milliseconds"];
     assert_eq!(names, all, "and nothing of who asked, or what");
     let after = watcher.until("summary").await.unwrap();
     assert_eq!((&after["began"], &after["ended"], &after["tokens"]), (&json!(1), &json!(1), &ended["tokens"]));
