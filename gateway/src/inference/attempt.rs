@@ -50,9 +50,14 @@ impl Attempt {
     /// Tokens of it that the client has: of the texts, where the answer is vectors.
     pub(super) fn delivered(&self, said: &Said) -> u64 {
         match self.model.kind {
-            ModelKind::Text => said.delivered().completion.saturating_sub(self.before),
+            ModelKind::Text => self.completion(said),
             ModelKind::Embedding => said.delivered().prompt,
         }
+    }
+
+    /// Tokens of the answer that the client has of it.
+    fn completion(&self, said: &Said) -> u64 {
+        said.delivered().completion.saturating_sub(self.before)
     }
 
     pub(super) fn finish_reason(&self) -> Option<FinishReason> {
@@ -76,8 +81,7 @@ impl Attempt {
             Outcome::Outdone => {}
             _ => self.lease.succeeded(),
         }
-        let delivered = said.delivered().completion.saturating_sub(self.before);
-        self.lease.spoke(delivered, self.started.elapsed());
+        self.lease.spoke(self.completion(said), self.started.elapsed());
         let overclaimed = said.count().overclaimed(most_prompt, self.finish_reason().is_some());
         if overclaimed > 0 && outcome != Outcome::ClientLeft {
             tracing::warn!(node = %self.lease.node_id(), request = %self.request, overclaimed, "a node claims tokens that it did not stream");
@@ -114,14 +118,13 @@ impl Attempt {
             return app.court.came_to_nothing(node.id, self.request, self.number);
         }
         if outcome == Outcome::Completed && used.energy.settled {
-            let delivered = said.delivered();
             let tried = Tried {
                 request: self.request,
                 attempt: self.number,
                 model: &self.model.id,
                 // What others had said was read like a prompt.
-                prompt_tokens: delivered.prompt + self.before,
-                completion_tokens: delivered.completion.saturating_sub(self.before),
+                prompt_tokens: said.delivered().prompt + self.before,
+                completion_tokens: self.completion(said),
                 took: self.started.elapsed().into(),
                 claim: Some(&used.energy),
             };
