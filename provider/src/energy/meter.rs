@@ -177,9 +177,9 @@ impl Meter {
     fn settle(&mut self) {
         let quality = super::ledger::quality(&self.pools);
         let (until, skew) = (self.divided_until(), self.skew());
-        let settled = &mut self.settled;
-        self.tasks.retain(|_, task| {
-            if task.left.is_none_or(|left| left > until) {
+        let (settled, steps) = (&mut self.settled, &self.steps);
+        self.tasks.retain(|id, task| {
+            if task.left.is_none_or(|left| left > until) || steps.remembers(*id) {
                 return true;
             }
             let energy = task.settle(quality, skew);
@@ -221,5 +221,99 @@ impl Meter {
             settled: std::mem::take(&mut self.settled),
         });
         self.last_report += since;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openapi::energy::Boundary;
+    use tokio::sync::watch;
+    use uuid::Uuid;
+
+    use super::super::attribute::{BUCKETS, StepKind};
+    use super::super::sensor::{Description, Kind, Pool, Reading, Sensor, SensorError, Value};
+    use super::super::steps::{Mark, Pass};
+    use super::super::task;
+    use super::*;
+
+    const QUALITY: (Tier, Boundary) = (Tier::B, Boundary::Device);
+
+    /// Has counted a joule more at each of these moments.
+    struct Counter {
+        description: Description,
+        moments: std::vec::IntoIter<Instant>,
+        microjoules: u64,
+    }
+
+    impl Sensor for Counter {
+        fn description(&self) -> &Description {
+            &self.description
+        }
+
+        fn read(&mut self) -> Result<Reading, SensorError> {
+            self.microjoules += 1_000_000;
+            let value = Value::Counter { microjoules: self.microjoules, wraps_after: None };
+            Ok(Reading { at: self.moments.next().unwrap(), value, foreign_microjoules: 0 })
+        }
+    }
+
+    fn meter(moments: &[Instant]) -> Meter {
+        let description = Description {
+            name: "rapl:package-0".to_owned(),
+            back_end: "rapl-powercap",
+            pool: Pool::Package(0),
+            kind: Kind::Counter,
+            boundary: Boundary::Device,
+            tier: Tier::B,
+            resolution: Duration::from_millis(1),
+            most_milliwatts: None,
+        };
+        let counter = Counter { description, moments: moments.to_vec().into_iter(), microjoules: 0 };
+        let prior =
+            Coefficients { fixed: 1.0, decode: 1.0, context: 0.0, prefill: 1.0, idle_watts: 1.0, buckets: [None; BUCKETS] };
+        let pools = Pools { parts: vec![PoolMeter::new(Box::new(counter), prior, QUALITY, moments[0])], wall: None };
+        Meter::new(pools, Arc::default(), Outlets { log: None, metrics: Arc::new(Metrics::new(&["package-0"], None).unwrap()), grid: None })
+    }
+
+    #[test]
+    fn who_leaves_before_the_others_of_a_step_takes_the_rest_of_that_step_too() {
+        let start = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+        let at = |milliseconds: u64| start + Duration::from_millis(milliseconds);
+        let moments = [at(0), at(35), at(100)];
+        let mut meter = meter(&moments);
+        let mut shown = Vec::new();
+        let who = |task| Some((Uuid::from_u128(task), 0));
+        let mark = |task, begun, ended| {
+            let (begun, ended) = (at(begun), at(ended));
+            Event::Marked(Mark { task, begun, ended, kind: StepKind::Decode, tokens: 1, context: 0 })
+        };
+        for task in [1, 2] {
+            let (figure, watched) = watch::channel(task::nothing(QUALITY));
+            let joined = Event::Joined { task, at: at(0), of: Pass::default(), who: who(task.into()), figure };
+            meter.events.lock().unwrap().push(joined);
+            shown.push(watched);
+        }
+        meter.events.lock().unwrap().extend([
+            mark(1, 30, 30),
+            Event::Left { task: 1, at: at(31) },
+            mark(2, 31, 40),
+            Event::Left { task: 2, at: at(41) },
+        ]);
+        meter.take_events();
+        let known_until = meter.steps.known_until(at(200));
+        let mut look = |moment: Instant| {
+            meter.pools[0].look(moment);
+            meter.divide(known_until);
+            meter.settle();
+            (meter.settled.len(), meter.pools[0].report().attributed)
+        };
+        assert_eq!(look(moments[0]), (0, Microjoules::ZERO), "it begins to count");
+        let (settled, before) = look(moments[1]);
+        assert_eq!((settled, before), (0, Microjoules::new(1_000_000)), "the step is not over when the first one leaves");
+        let (settled, after) = look(moments[2]);
+        assert_eq!(settled, 2);
+        assert!(after > Microjoules::ZERO, "the rest of the step");
+        let taken: Microjoules = shown.iter().map(|shown| shown.borrow().microjoules).sum();
+        assert_eq!(taken, before + after, "all that was attributed is somebody's");
     }
 }

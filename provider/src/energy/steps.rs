@@ -103,6 +103,12 @@ impl Steps {
         self.engines.values().filter_map(|engine| engine.open.clone()).collect()
     }
 
+    /// Whether a sequence is in a step that is over and not forgotten. Its last step can end after it has left: the others'
+    /// calls belong to it too.
+    pub fn remembers(&self, task: TaskId) -> bool {
+        self.closed.iter().any(|step| step.members.iter().any(|member| member.task == task))
+    }
+
     /// Forgets steps that were over by then.
     pub fn forget(&mut self, until: Instant) {
         while self.closed.front().is_some_and(|step| step.to <= until) {
@@ -269,8 +275,9 @@ mod tests {
         assert_eq!(weights, [1_000, 4_000, 1_000, 4_000]);
         scene.steps.leave(1);
         scene.steps.leave(2);
-        scene.steps.forget(start + Duration::from_millis(40));
-        assert_eq!(scene.closed(300).len(), 2);
+        scene.steps.forget(start + Duration::from_millis(60));
+        assert_eq!(scene.closed(300).len(), 1);
+        assert_eq!([1, 2].map(|task| scene.steps.remembers(task)), [false, true]);
     }
 
     #[test]
