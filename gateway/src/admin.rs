@@ -1,7 +1,6 @@
 //! `commonwatt admin`: what can be done without the API by whoever can reach the database and the secret.
 
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
@@ -17,6 +16,7 @@ use crate::auth::password::Passwords;
 use crate::auth::user::{self, Found, NewUser};
 use crate::config::{AdminAction, Gift, StoreConfig};
 use crate::database;
+use crate::files::{self, OWNER_ONLY};
 use crate::ledger::audit;
 use crate::ledger::event::{Posted, Refused};
 use crate::ledger::movement::{Movement, Order, move_credits};
@@ -129,7 +129,7 @@ async fn create_user(
     is_admin: bool,
     password: SecretString,
 ) -> anyhow::Result<()> {
-    if !email.contains('@') || email.len() > 254 {
+    if !user::is_address(email) {
         bail!("'{email}' is no e-mail address");
     }
     let password_hash = Passwords::new()?.hash(&password).await?;
@@ -155,7 +155,6 @@ async fn create_key(
 
 /// Leaves a first user with credits, a key of each kind and a usable enrolment token in files; what is there and still good stays.
 async fn bootstrap(database: &PgPool, secrets: Secrets, out: &Path) -> anyhow::Result<()> {
-    const OWNER_ONLY: u32 = 0o600;
     // The node, which may run as another user, has to read its token.
     const NODE_TOO: u32 = 0o644;
     std::fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
@@ -192,12 +191,5 @@ fn read(path: &Path) -> String {
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
-    let fresh = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&fresh)?;
-        writeln!(file, "{text}")?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, path)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    files::write(path, format!("{text}\n").as_bytes(), mode)
 }

@@ -64,6 +64,8 @@ pub struct Parts {
     /// False only to measure what accounting costs.
     pub metering: bool,
     pub trusted_proxies: TrustedProxies,
+    /// Administrators have a listener of their own.
+    pub admin_apart: bool,
     pub idempotency: Idempotency,
     pub responses: responses::Settings,
     /// So long a request waits for a place on a node.

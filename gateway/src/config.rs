@@ -11,6 +11,8 @@ use crate::auth::address::TrustedProxies;
 use crate::energy::honesty::canary::ONE_IN;
 use crate::nodes::SILENCE;
 use crate::nodes::direct::address::AllowedNetworks;
+#[cfg(feature = "acme")]
+use crate::tls::acme;
 
 /// The Commonwatt gateway: OpenAI's API in front of independently operated nodes.
 #[derive(Debug, Parser)]
@@ -45,6 +47,14 @@ pub enum Command {
         #[command(subcommand)]
         action: AdminAction,
     },
+    /// Let another secret follow the gateway's, without anybody noticing.
+    Secret {
+        /// Folder of the gateway's secret.
+        #[arg(long, env = "COMMONWATT_DATA", default_value = "./data/gateway")]
+        data: PathBuf,
+        #[command(subcommand)]
+        action: SecretAction,
+    },
     /// Say whether the gateway on this machine answers; for container health checks.
     Healthcheck {
         /// Address of the gateway.
@@ -53,6 +63,9 @@ pub enum Command {
         /// Given, in whatever words, where its listener speaks TLS.
         #[arg(long, env = "COMMONWATT_TLS_CERTIFICATE")]
         tls_certificate: Option<PathBuf>,
+        /// The same.
+        #[arg(long, env = "COMMONWATT_ACME_NAMES")]
+        acme_names: Option<String>,
     },
     /// Print the description of the API as OpenAPI JSON.
     Openapi,
@@ -62,6 +75,21 @@ pub enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+}
+
+/// A step from one secret to the next. After each, every gateway gets the file and is started anew.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum SecretAction {
+    /// Say which there are, and what each is good for.
+    List,
+    /// Make another one, which is trusted beside the first.
+    Add,
+    /// Let the other one make all that is new; the first stays trusted.
+    Promote,
+    /// Trust but the first one; keys that the others have made go on working.
+    Retire,
+    /// Remove the retired ones; keys that they have made end with that.
+    Forget,
 }
 
 /// Where the gateway keeps things.
@@ -116,6 +144,33 @@ pub enum Metering {
     Off,
 }
 
+/// A certificate that the gateway gets itself.
+#[cfg(feature = "acme")]
+#[derive(Clone, Debug, Args)]
+pub struct AcmeConfig {
+    /// The names under which clients find this gateway, with commas between them: it gets a certificate for them by ACME, and
+    /// renews it, and the listener speaks TLS then. The authority has to reach it at port 443 of each name. Giving this you
+    /// agree to the authority's terms of service.
+    #[arg(long, env = "COMMONWATT_ACME_NAMES", value_delimiter = ',', conflicts_with = "tls_certificate")]
+    pub acme_names: Vec<String>,
+    /// The authority's directory.
+    #[arg(long, env = "COMMONWATT_ACME_DIRECTORY", default_value = "https://acme-v02.api.letsencrypt.org/directory")]
+    pub acme_directory: String,
+    /// An e-mail address to which the authority may write.
+    #[arg(long, env = "COMMONWATT_ACME_CONTACT")]
+    pub acme_contact: Option<String>,
+}
+
+#[cfg(feature = "acme")]
+impl AcmeConfig {
+    /// What to ask for, if anything.
+    pub(crate) fn settings(&self) -> Option<acme::Settings> {
+        let names: Vec<String> = self.acme_names.iter().map(|name| name.trim().to_lowercase()).collect();
+        let (directory, contact) = (self.acme_directory.clone(), self.acme_contact.clone());
+        (!names.is_empty()).then_some(acme::Settings { names, directory, contact })
+    }
+}
+
 /// How to serve.
 #[derive(Clone, Debug, Args)]
 pub struct ServeConfig {
@@ -126,6 +181,10 @@ pub struct ServeConfig {
     /// Address to listen on.
     #[arg(long, env = "COMMONWATT_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// Another address to listen on, where administrators act: in a network that is theirs alone. They are ordinary users on
+    /// the first one then. Without it they act there.
+    #[arg(long, env = "COMMONWATT_ADMIN_LISTEN")]
+    pub admin_listen: Option<SocketAddr>,
     /// File with the certificate under which clients find this gateway, and its chain, as PEM text: the listener speaks TLS
     /// then. A renewed one is taken within a minute.
     #[arg(long, env = "COMMONWATT_TLS_CERTIFICATE", requires = "tls_key")]
@@ -133,6 +192,9 @@ pub struct ServeConfig {
     /// File with the certificate's private key, as PEM text.
     #[arg(long, env = "COMMONWATT_TLS_KEY", requires = "tls_certificate")]
     pub tls_key: Option<PathBuf>,
+    #[cfg(feature = "acme")]
+    #[command(flatten)]
+    pub acme: AcmeConfig,
     /// Address to listen on for the other replicas of this gateway, in a network that is theirs alone. Without it no
     /// replica can use this one's nodes, nor this one theirs.
     #[arg(long, env = "COMMONWATT_INTERNAL_LISTEN")]

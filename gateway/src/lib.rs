@@ -21,6 +21,8 @@ pub mod error;
 
 pub mod body;
 
+mod files;
+
 mod names;
 
 pub mod secrets;

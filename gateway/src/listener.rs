@@ -1,4 +1,4 @@
-//! The public listener: whoever calls the gateway comes in here.
+//! The public listener: whoever calls the gateway comes in here, or, as an administrator, by another one beside it.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -46,7 +46,23 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: applicat
 /// A kept connection that was not told to close stays for so long, so that it does not close under a next request.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Whom a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    ForEverybody,
+    ForAdministrators,
+}
+
+/// Where connections come in.
+pub(crate) struct Entrance {
+    pub(crate) listener: TcpListener,
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) door: Door,
+    pub(crate) places: Arc<Places>,
+}
+
 /// The connections that are open.
+#[derive(Default)]
 pub(crate) struct Connections {
     running: TaskTracker,
     ending: CancellationToken,
@@ -66,15 +82,11 @@ impl Connections {
     }
 }
 
-/// Accepts connections until `delay` after the stop; gives back those that still run. What runs when the gateway closes is
-/// dropped, and settled as if its client had left.
-pub(crate) async fn accept(
-    app: &App,
-    (listener, tls): (TcpListener, Option<Arc<Tls>>),
-    places: Arc<Places>,
-    delay: Duration,
-) -> Connections {
-    let mut router = router(app.clone());
+/// Accepts connections until `delay` after the stop. What runs when the gateway closes is dropped, and settled as if its
+/// client had left.
+pub(crate) async fn accept(app: &App, entrance: Entrance, connections: &Connections, delay: Duration) {
+    let Entrance { listener, tls, door, places } = entrance;
+    let mut router = router(app.clone()).layer(Extension(door));
     if tls.is_some() {
         let for_a_year = HeaderValue::from_static("max-age=31536000");
         router = router
@@ -82,7 +94,6 @@ pub(crate) async fn accept(
             .layer(SetResponseHeaderLayer::overriding(STRICT_TRANSPORT_SECURITY, for_a_year));
     }
     let http = protocols();
-    let connections = Connections { running: TaskTracker::new(), ending: CancellationToken::new() };
     let end = async {
         app.stop.cancelled().await;
         tokio::time::sleep(delay).await;
@@ -90,7 +101,7 @@ pub(crate) async fn accept(
     let mut end = pin!(end);
     loop {
         let (stream, peer) = tokio::select! {
-            () = &mut end => return connections,
+            () = &mut end => return,
             accepted = socket::accept_or(&listener, || places.make_room(ROOM)) => accepted,
         };
         let Some(place) = places.take() else {

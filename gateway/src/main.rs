@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use gateway::config::{Command, Config, LogFormat, UpConfig};
+use gateway::config::{Command, Config, LogFormat, SecretAction, UpConfig};
+use gateway::secrets::file;
 use gateway::up::{self, UpSettings};
 use gateway::{admin, router, serve, tls};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -48,7 +49,16 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
             serve::serve(*config, stop).await?;
         }
         Command::Admin { store, action } => print(&admin::run(&store, action).await?)?,
-        Command::Healthcheck { listen, tls_certificate } => healthcheck(listen, tls_certificate.is_some()).await?,
+        Command::Secret { data, action } => print(&match action {
+            SecretAction::List => file::list(&data),
+            SecretAction::Add => file::add(&data),
+            SecretAction::Promote => file::promote(&data),
+            SecretAction::Retire => file::retire(&data),
+            SecretAction::Forget => file::forget(&data),
+        }?)?,
+        Command::Healthcheck { listen, tls_certificate, acme_names } => {
+            healthcheck(listen, tls_certificate.is_some() || acme_names.is_some()).await?;
+        }
         Command::Openapi => print(&router::document().to_pretty_json()?)?,
         Command::WithPostgres { command } => {
             let code = up::with_postgres(command).await?;

@@ -1,9 +1,11 @@
 //! `commonwatt serve`: connect, migrate, listen, and stop in good order.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use futures_util::future::OptionFuture;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -25,7 +27,7 @@ use crate::inference::hedging::Hedging;
 use crate::inference::running::Running;
 use crate::inference::typical::Typicals;
 use crate::ledger::audit;
-use crate::listener::Connections;
+use crate::listener::{Connections, Door, Entrance};
 use crate::metrics::{self, Metrics, Watched};
 use crate::nodes::blobs::Blobs;
 use crate::nodes::direct::dial::Dialler;
@@ -37,6 +39,8 @@ use crate::responses;
 use crate::retention;
 use crate::secrets::Secrets;
 use crate::tls::Tls;
+#[cfg(feature = "acme")]
+use crate::tls::acme::Acme;
 use crate::traces::Traces;
 use crate::{database, listener, socket};
 
@@ -50,9 +54,10 @@ const GOODBYE: Duration = Duration::from_secs(5);
 pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Result<()> {
     let secrets = Arc::new(Secrets::open(&config.store.data)?);
     let listener = socket::listen(config.listen, "COMMONWATT_LISTEN").await?;
+    let apart = config.admin_listen.map(|address| socket::listen(address, "COMMONWATT_ADMIN_LISTEN"));
+    let apart = OptionFuture::from(apart).await.transpose()?;
     let internal = internal_listener(&config).await?;
-    let tls = config.tls_certificate.as_deref().zip(config.tls_key.as_deref());
-    let tls = tls.map(|(certificate, key)| Tls::open(certificate, key)).transpose()?;
+    let tls = Certificate::open(&config)?;
     let database = database::open(&config.store.database_url, config.database_connections).await?;
     let address = internal.as_ref().map(|(_, address)| address.clone());
     let accounting = Accounting::open(&config, &database, address).await?;
@@ -79,12 +84,8 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
         join(&app, listener, &following)?;
     }
     tracing::info!(listen = %listener.local_addr()?, replica = %app.replica.id(), "the gateway is ready");
-    let delay = Duration::from_secs(config.stop_delay_seconds);
-    let places = Places::new(places::within_limits(config.connections as usize));
-    if let Some(tls) = &tls {
-        app.tasks.spawn(Arc::clone(tls).keep_current(app.closing.clone()));
-    }
-    let connections = listener::accept(&app, (listener, tls), places, delay).await;
+    let tls = tls.map(|certificate| certificate.keep_current(&app));
+    let connections = accept(&app, &config, (listener, apart), tls).await;
     drain(&app, connections, &following, Duration::from_secs(config.drain_seconds)).await;
     hearing.await?;
     drop(app);
@@ -119,6 +120,7 @@ pub(crate) async fn build(
         keys: Keys::new(database.clone(), Arc::clone(&secrets), Arc::clone(&last_look)),
         last_look,
         trusted_proxies: config.trusted_proxies.clone(),
+        admin_apart: config.admin_listen.is_some(),
         passwords: Passwords::new()?,
         nodes,
         blobs: Blobs::new(move |node| blamed.blame(node)),
@@ -134,7 +136,7 @@ pub(crate) async fn build(
         typicals: Typicals::default(),
         hedging: Hedging::default(),
         energies: Energies::default(),
-        court: Court::new(secrets.canaries, config.internal_listen.is_none()),
+        court: Court::new(secrets.newest.canaries, config.internal_listen.is_none()),
         samples: Samples::new(config.sampling_one_in),
         metrics: Arc::new(Metrics::watching(config.metrics_collector.as_deref(), &watched)?),
         traces: Arc::new(Traces::new(config.traces_collector.as_deref(), config.traces_one_in)?),
@@ -165,6 +167,26 @@ async fn internal_listener(config: &ServeConfig) -> anyhow::Result<Option<(TcpLi
         None => listener.local_addr()?.to_string(),
     };
     Ok(Some((listener, reached)))
+}
+
+/// Lets everybody in, and administrators by a listener of their own if there is one, until the gateway has stopped; gives back
+/// the connections that still run.
+async fn accept(
+    app: &App,
+    config: &ServeConfig,
+    (listener, apart): (TcpListener, Option<TcpListener>),
+    tls: Option<Arc<Tls>>,
+) -> Connections {
+    let connections = Connections::default();
+    let places = Places::new(places::within_limits(config.connections as usize));
+    let delay = Duration::from_secs(config.stop_delay_seconds);
+    let accept = async |listener, door| {
+        let entrance = Entrance { listener, tls: tls.clone(), door, places: Arc::clone(&places) };
+        listener::accept(app, entrance, &connections, delay).await;
+    };
+    let accept_apart = apart.map(|listener| accept(listener, Door::ForAdministrators));
+    tokio::join!(accept(listener, Door::ForEverybody), OptionFuture::from(accept_apart));
+    connections
 }
 
 /// Makes this replica's nodes usable from the others and theirs from here, until `following` ends.
@@ -215,12 +237,52 @@ async fn drain(app: &App, connections: Connections, following: &CancellationToke
     }
 }
 
+/// The certificate that clients see.
+struct Certificate {
+    tls: Arc<Tls>,
+    #[cfg(feature = "acme")]
+    acme: Option<Acme>,
+}
+
+impl Certificate {
+    /// The one in files, or one that the gateway gets itself; none where the listener speaks no TLS.
+    fn open(config: &ServeConfig) -> anyhow::Result<Option<Self>> {
+        #[cfg(feature = "acme")]
+        if let Some(settings) = config.acme.settings() {
+            let roots = extra_roots(config)?;
+            let acme = Acme::new(settings, &config.store.data.join("acme"), roots.as_deref())?;
+            return Ok(Some(Self { tls: acme.tls()?, acme: Some(acme) }));
+        }
+        let files = config.tls_certificate.as_deref().zip(config.tls_key.as_deref());
+        let tls = files.map(|(certificate, key)| Tls::open(certificate, key)).transpose()?;
+        Ok(tls.map(|tls| Self {
+            tls,
+            #[cfg(feature = "acme")]
+            acme: None,
+        }))
+    }
+
+    /// Keeps it current until the gateway closes.
+    fn keep_current(self, app: &App) -> Arc<Tls> {
+        app.tasks.spawn(Arc::clone(&self.tls).keep_current(app.closing.clone()));
+        #[cfg(feature = "acme")]
+        if let Some(acme) = self.acme {
+            app.tasks.spawn(acme.keep_current(Arc::clone(&self.tls), app.closing.clone()));
+        }
+        self.tls
+    }
+}
+
+fn extra_roots(config: &ServeConfig) -> anyhow::Result<Option<Vec<u8>>> {
+    let read = |path: &PathBuf| {
+        std::fs::read(path).with_context(|| format!("cannot read {}; correct COMMONWATT_EXTRA_ROOTS", path.display()))
+    };
+    config.extra_roots.as_ref().map(read).transpose()
+}
+
 /// Dials what others have named, within what this gateway's operator allows.
 fn dialler(config: &ServeConfig) -> anyhow::Result<Dialler> {
-    let roots = config.extra_roots.as_ref().map(|path| {
-        std::fs::read(path).with_context(|| format!("cannot read {}; correct COMMONWATT_EXTRA_ROOTS", path.display()))
-    });
-    Dialler::new(config.allowed_networks.clone(), roots.transpose()?.as_deref())
+    Dialler::new(config.allowed_networks.clone(), extra_roots(config)?.as_deref())
 }
 
 async fn known_nodes(database: &PgPool) -> anyhow::Result<Nodes> {

@@ -97,6 +97,26 @@ pub struct Enrolled {
     pub ticket_key: String,
 }
 
+/// The header of the answer to a greeting that names an older key of the gateway's: a [`Succession`] as compact JWS.
+pub const SUCCESSION_HEADER: &str = "x-commonwatt-succession";
+/// The audience of a [`Succession`].
+pub const SUCCESSION_AUDIENCE: &str = "commonwatt-succession";
+
+/// A gateway signs with another key from now on: a JWS (EdDSA) with the key that the node knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Succession {
+    /// The key that signs this, as [`Enrolled::ticket_key`].
+    pub iss: String,
+    /// The key that follows it.
+    pub sub: String,
+    /// Always [`SUCCESSION_AUDIENCE`].
+    pub aud: String,
+    /// Tickets of both keys count until then, since replicas change one after the other. Seconds since 1970.
+    pub until: u64,
+    /// Seconds since 1970; a succession is told when a node dials, and taken at once.
+    pub exp: u64,
+}
+
 /// A node changes its key: a greeting alone could be somebody else's copy, so both keys sign.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -41,8 +41,17 @@ pub async fn stay_connected(
     stop: CancellationToken,
 ) {
     let tunnels = TaskTracker::new();
-    let (door, yields, tasks, stopping) = (OnceCell::new(), Mutex::default(), tunnels.clone(), stop.clone());
-    let dialler = Arc::new(Dialler { config, gateway, identity, node, door, yields, tasks, stop: stopping });
+    let dialler = Arc::new(Dialler {
+        config,
+        gateway,
+        identity,
+        node,
+        door: OnceCell::new(),
+        tickets: Mutex::default(),
+        yields: Mutex::default(),
+        tasks: tunnels.clone(),
+        stop: stop.clone(),
+    });
     let addresses = &dialler.gateway.addresses;
     let mut pause = FIRST_PAUSE;
     // Each node begins somewhere else, so that the replicas get equally many.
@@ -114,6 +123,8 @@ struct Dialler {
     node: Arc<Node>,
     /// Set once gateways can dial this node.
     door: OnceCell<()>,
+    /// What checks the gateway's tickets, once it is known.
+    tickets: Mutex<Option<Arc<TicketVerifier>>>,
     /// The public key for which another machine has taken this one's place: it is not to be driven out again.
     yields: Mutex<Option<String>>,
     tasks: TaskTracker,
@@ -151,8 +162,7 @@ impl Dialler {
             Some(enrolled) => enrolled,
             None => self.enrol(gateway).await?,
         };
-        let tickets = TicketVerifier::new(enrolled.node, &enrolled.ticket_key)?;
-        let router = router::tunnelled(Arc::clone(&self.node), tickets, told.clone());
+        let router = router::tunnelled(Arc::clone(&self.node), self.tickets(&enrolled)?, told.clone());
         let greeting = self.greeting(&self.identity.key(), &enrolled)?;
         match self.serve(gateway, &enrolled, &greeting, router.clone()).await {
             Err(error) if error.is::<NotEnrolled>() => match self.other_greeting(gateway, &enrolled).await? {
@@ -168,9 +178,34 @@ impl Dialler {
 
     /// Serves the gateway through a tunnel, and lets it dial this node beside that.
     async fn serve(&self, gateway: &Url, enrolled: &Enrolled, greeting: &str, router: Router) -> anyhow::Result<()> {
-        let tunnel = tunnel::serve(gateway, greeting, router, &self.stop);
+        let tunnel = async {
+            let dialled = tunnel::dial(gateway, greeting).await?;
+            if let Some(succession) = &dialled.succession {
+                self.follow(enrolled, succession)?;
+            }
+            tunnel::serve(dialled, router, &self.stop).await
+        };
         let (served, ()) = tokio::join!(tunnel, self.be_dialled(gateway, enrolled));
         served
+    }
+
+    /// What checks the tickets of the gateway that gave this enrolment: one for all its tunnels, and for its door.
+    fn tickets(&self, enrolled: &Enrolled) -> anyhow::Result<Arc<TicketVerifier>> {
+        let mut known = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.as_ref().filter(|known| known.is_of(enrolled)) {
+            return Ok(Arc::clone(known));
+        }
+        let new = Arc::new(TicketVerifier::new(enrolled.node, &enrolled.ticket_key)?);
+        Ok(Arc::clone(known.insert(new)))
+    }
+
+    /// The gateway has another key, as the one that this node knows has signed.
+    fn follow(&self, enrolled: &Enrolled, succession: &str) -> anyhow::Result<()> {
+        let ticket_key =
+            self.tickets(enrolled)?.succeed(succession).context("the gateway has another key, unproven")?;
+        self.identity.gateway_has_another_key(&Enrolled { ticket_key, ..enrolled.clone() })?;
+        tracing::info!(gateway = %self.gateway, "the gateway signs with another key from now on");
+        Ok(())
     }
 
     /// A greeting that the gateway takes after it has refused one: the key was changed under way, or was to be when that was
@@ -191,8 +226,9 @@ impl Dialler {
     /// A node that can't be dialled has its tunnel all the same.
     async fn be_dialled(&self, gateway: &Url, enrolled: &Enrolled) {
         let open = async {
-            let keeper = Keeper::new(Arc::clone(&self.identity), enrolled)?;
-            let router = router::tunnelled(Arc::clone(&self.node), Keeper::tickets(enrolled)?, Told::default());
+            let (node, identity, tickets) = (enrolled.node, Arc::clone(&self.identity), self.tickets(enrolled)?);
+            let router = router::tunnelled(Arc::clone(&self.node), Arc::clone(&tickets), Told::default());
+            let keeper = Keeper { node, identity, tickets };
             direct::open(&self.config.direct, keeper, router, (self.stop.clone(), self.tasks.clone())).await
         };
         let url = self.config.direct.direct_url.as_ref();

@@ -17,9 +17,7 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use openapi::error::ErrorBody;
-use openapi::node::{
-    Advertisement, CHALLENGE_HEADER, DIRECT_PATH, Enrolled, OFFER_PATH, PROOF_AUDIENCE, PROOF_HEADER, Proof,
-};
+use openapi::node::{Advertisement, CHALLENGE_HEADER, DIRECT_PATH, OFFER_PATH, PROOF_AUDIENCE, PROOF_HEADER, Proof};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -66,25 +64,7 @@ pub struct DirectConfig {
 pub struct Keeper {
     pub node: Uuid,
     pub identity: Arc<Identity>,
-    pub tickets: TicketVerifier,
-}
-
-impl Keeper {
-    /// The door of a node that has enrolled.
-    ///
-    /// # Errors
-    /// When the gateway's key is malformed.
-    pub fn new(identity: Arc<Identity>, enrolled: &Enrolled) -> anyhow::Result<Self> {
-        Ok(Self { node: enrolled.node, identity, tickets: Self::tickets(enrolled)? })
-    }
-
-    /// What checks that gateway's tickets.
-    ///
-    /// # Errors
-    /// When the gateway's key is malformed.
-    pub fn tickets(enrolled: &Enrolled) -> anyhow::Result<TicketVerifier> {
-        Ok(TicketVerifier::new(enrolled.node, &enrolled.ticket_key)?)
-    }
+    pub tickets: Arc<TicketVerifier>,
 }
 
 /// Opens the door: `router` is what stands behind it. It closes when `stop` is given and running answers are complete;
@@ -220,7 +200,7 @@ mod tests {
     use base64::prelude::BASE64_URL_SAFE_NO_PAD;
     use http_body_util::BodyExt as _;
     use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-    use openapi::node::{TICKET_HEADER, Ticket};
+    use openapi::node::{Enrolled, TICKET_HEADER, Ticket};
 
     use super::*;
     use crate::node::unix_seconds;
@@ -235,7 +215,8 @@ mod tests {
         let public = aws_lc_rs::signature::Ed25519KeyPair::from_pkcs8(gateway.as_ref()).unwrap();
         let ticket_key = BASE64_URL_SAFE_NO_PAD.encode(aws_lc_rs::signature::KeyPair::public_key(&public));
         let enrolled = Enrolled { node: Uuid::now_v7(), ticket_key };
-        let keeper = Keeper::new(Arc::clone(&identity), &enrolled).unwrap();
+        let tickets = Arc::new(TicketVerifier::new(enrolled.node, &enrolled.ticket_key).unwrap());
+        let keeper = Keeper { node: enrolled.node, identity: Arc::clone(&identity), tickets };
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let config = DirectConfig { direct_listen: Some(free), ..DirectConfig::default() };
         let router = Router::new().route(OFFER_PATH, get(|| async { "the offer" }));

@@ -209,6 +209,16 @@ impl Identity {
         self.write_enrolment(addresses, enrolled)
     }
 
+    /// Keeps the other key that a gateway signs with now, for every address under which it is known.
+    ///
+    /// # Errors
+    /// When the file can't be read or written.
+    pub fn gateway_has_another_key(&self, enrolled: &Enrolled) -> anyhow::Result<()> {
+        let _enrolling = self.enrolling.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.gateways()?.into_iter().find(|known| known.enrolled.node == enrolled.node);
+        known.map_or(Ok(()), |known| self.write_enrolment(&known.addresses, enrolled))
+    }
+
     fn write_enrolment(&self, addresses: &[Url], enrolled: &Enrolled) -> anyhow::Result<()> {
         let mut enrolments = self.enrolments()?;
         enrolments.extend(addresses.iter().map(|address| (address.to_string(), enrolled.clone())));

@@ -58,7 +58,7 @@ pub fn local(node: Arc<Node>) -> Router {
 
 /// The door for one gateway: the same API, with a ticket, and what gateway and node say to each other beside it.
 /// `told` keeps what the gateway says of the tunnel.
-pub fn tunnelled(node: Arc<Node>, tickets: TicketVerifier, told: Told) -> Router {
+pub fn tunnelled(node: Arc<Node>, tickets: Arc<TicketVerifier>, told: Told) -> Router {
     let (api, _) = openai().split_for_parts();
     let leave = told.clone();
     let api = api
@@ -72,7 +72,7 @@ pub fn tunnelled(node: Arc<Node>, tickets: TicketVerifier, told: Told) -> Router
         .route(CONTINUE_PATH, post(answer::go_on))
         .route(FAREWELL_PATH, post(|farewell| async move { leave.leave(farewell) }))
         .route(MOVE_PATH, post(|| async move { told.move_away() }));
-    finish(api, Doorway { node, tickets: Some(Arc::new(tickets)) })
+    finish(api, Doorway { node, tickets: Some(tickets) })
 }
 
 /// The description of the local API.

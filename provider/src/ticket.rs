@@ -1,10 +1,12 @@
 //! Checks that a call through a tunnel is the gateway's own, for this node, and still fresh.
 
+use std::sync::{PoisonError, RwLock};
+
 use axum::http::HeaderMap;
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, TokenData, Validation};
 use openapi::error::ApiError;
-use openapi::node::{TICKET_HEADER, Ticket};
+use openapi::node::{Enrolled, SUCCESSION_AUDIENCE, Succession, TICKET_HEADER, Ticket};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
@@ -14,10 +16,19 @@ use crate::node::unix_seconds;
 /// The clocks of gateway and node may differ by this many seconds.
 pub(crate) const CLOCK_SKEW_SECONDS: u64 = 120;
 
-/// Knows one gateway's ticket key.
+/// Knows one gateway's ticket key, and for a while the one before.
 pub struct TicketVerifier {
-    key: DecodingKey,
+    node: Uuid,
+    keys: RwLock<Keys>,
     validation: Validation,
+}
+
+struct Keys {
+    current: DecodingKey,
+    /// Base64url.
+    public: String,
+    /// Until when the one before counts, in seconds since 1970.
+    before: Option<(DecodingKey, u64)>,
 }
 
 impl TicketVerifier {
@@ -31,7 +42,47 @@ impl TicketVerifier {
         validation.set_required_spec_claims(&["exp", "aud"]);
         // Judged in words of our own: whose clock is wrong must be seen.
         validation.validate_exp = false;
-        Ok(Self { key: DecodingKey::from_ed_components(ticket_key)?, validation })
+        let current = DecodingKey::from_ed_components(ticket_key)?;
+        let keys = Keys { current, public: ticket_key.to_owned(), before: None };
+        Ok(Self { node, keys: RwLock::new(keys), validation })
+    }
+
+    /// True when it knows the key that this enrolment names.
+    pub fn is_of(&self, enrolled: &Enrolled) -> bool {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        self.node == enrolled.node && keys.public == enrolled.ticket_key
+    }
+
+    /// Takes what the gateway says in a [`Succession`]: the key that signs its tickets from now on.
+    ///
+    /// # Errors
+    /// When the key that is known has not signed it, or it is over.
+    pub fn succeed(&self, succession: &str) -> Result<String, jsonwebtoken::errors::Error> {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_audience(&[SUCCESSION_AUDIENCE]);
+        validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
+        validation.set_issuer(&[&keys.public]);
+        validation.leeway = CLOCK_SKEW_SECONDS;
+        let said = jsonwebtoken::decode::<Succession>(succession, &keys.current, &validation)?.claims;
+        let current = DecodingKey::from_ed_components(&said.sub)?;
+        let before = std::mem::replace(&mut keys.current, current);
+        keys.before = Some((before, said.until));
+        keys.public.clone_from(&said.sub);
+        Ok(said.sub)
+    }
+
+    fn read(&self, token: &str) -> Result<TokenData<Ticket>, jsonwebtoken::errors::Error> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let read = |key| jsonwebtoken::decode::<Ticket>(token, key, &self.validation);
+        match (read(&keys.current), &keys.before) {
+            (Err(error), Some((before, until)))
+                if *error.kind() == ErrorKind::InvalidSignature && unix_seconds() < *until =>
+            {
+                read(before)
+            }
+            (outcome, _) => outcome,
+        }
     }
 
     /// The ticket of a request.
@@ -42,7 +93,7 @@ impl TicketVerifier {
         let refused = |message: &str| ApiError::new(401, "invalid_request_error", Some("invalid_ticket"), message);
         let token = headers.get(TICKET_HEADER).and_then(|value| value.to_str().ok());
         let token = token.ok_or_else(|| refused("This node serves its gateway's signed calls only."))?;
-        let data = jsonwebtoken::decode::<Ticket>(token, &self.key, &self.validation).map_err(|error| {
+        let data = self.read(token).map_err(|error| {
             tracing::warn!(%error, "refused a ticket");
             refused(match error.kind() {
                 ErrorKind::InvalidAudience => "The ticket is for another node.",
@@ -157,5 +208,40 @@ mod tests {
             assert!(outcome(&verifier, &wrong).is_err(), "{wrong}");
         }
         assert!(verifier.verify(&HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn a_key_follows_another_by_that_one_s_word() {
+        let (old, new, stranger, node) = (signer(), signer(), signer(), Uuid::now_v7());
+        let now = unix_seconds();
+        let ticket = |by: &Signer| {
+            jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims(node, now + 60), &by.key).unwrap()
+        };
+        let said = |by: &Signer, to: &Signer, until: u64, exp: u64| {
+            let (iss, sub) = (by.public.clone(), to.public.clone());
+            let said = Succession { iss, sub, aud: SUCCESSION_AUDIENCE.to_owned(), until, exp };
+            jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &said, &by.key).unwrap()
+        };
+        let verifier = TicketVerifier::new(node, &old.public).unwrap();
+        for wrong in [
+            said(&stranger, &new, now + 60, now + 60),
+            said(&old, &new, now + 60, now - 600),
+            ticket(&old),
+            String::new(),
+        ] {
+            assert!(verifier.succeed(&wrong).is_err(), "{wrong}");
+        }
+        assert!(outcome(&verifier, &ticket(&new)).is_err() && outcome(&verifier, &ticket(&old)).is_ok());
+        assert_eq!(verifier.succeed(&said(&old, &new, now + 60, now + 60)).unwrap(), new.public);
+        for (by, counts) in [(&new, true), (&old, true), (&stranger, false)] {
+            assert_eq!(outcome(&verifier, &ticket(by)).is_ok(), counts);
+        }
+        let verifier = TicketVerifier::new(node, &old.public).unwrap();
+        verifier.succeed(&said(&old, &new, now, now + 60)).unwrap();
+        assert!(outcome(&verifier, &ticket(&new)).is_ok());
+        assert!(
+            outcome(&verifier, &ticket(&old)).unwrap_err().contains("not signed by the gateway"),
+            "it is not trusted"
+        );
     }
 }

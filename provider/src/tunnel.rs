@@ -16,7 +16,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use openapi::error::ErrorBody;
-use openapi::node::{TUNNEL_PATH, TUNNEL_PROTOCOL};
+use openapi::node::{SUCCESSION_HEADER, TUNNEL_PATH, TUNNEL_PROTOCOL};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -36,14 +36,29 @@ const LONGEST_REFUSAL: usize = 64 * 1024;
 #[error("the gateway does not know this node")]
 pub struct NotEnrolled;
 
-/// Dials a gateway and serves it until the connection ends or `stop` is given; then running answers are completed.
+/// A connection to a gateway.
+pub struct Dialled {
+    upgraded: Upgraded,
+    /// A [`Succession`](openapi::node::Succession), if the gateway signs with another key than the greeting names.
+    pub succession: Option<String>,
+}
+
+/// Dials a gateway.
 ///
 /// # Errors
-/// When the gateway can't be reached or refuses, or the connection breaks.
-pub async fn serve(gateway: &Url, greeting: &str, router: Router, stop: &CancellationToken) -> anyhow::Result<()> {
-    let upgraded =
-        tokio::time::timeout(DIAL_TIMEOUT, dial(gateway, greeting)).await.context("the gateway is silent")??;
+/// When it can't be reached or refuses.
+pub async fn dial(gateway: &Url, greeting: &str) -> anyhow::Result<Dialled> {
+    let dialling = tokio::time::timeout(DIAL_TIMEOUT, reach(gateway, greeting));
+    let dialled = dialling.await.context("the gateway is silent")??;
     tracing::info!(%gateway, "connected to the gateway");
+    Ok(dialled)
+}
+
+/// Serves a gateway until the connection ends or `stop` is given; then running answers are completed.
+///
+/// # Errors
+/// When the connection breaks.
+pub async fn serve(Dialled { upgraded, .. }: Dialled, router: Router, stop: &CancellationToken) -> anyhow::Result<()> {
     let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new()).keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_TIMEOUT);
     let mut connection = std::pin::pin!(http.serve_connection(upgraded, TowerToHyperService::new(router)));
@@ -54,7 +69,7 @@ pub async fn serve(gateway: &Url, greeting: &str, router: Router, stop: &Cancell
     connection.await.context("the connection broke")
 }
 
-async fn dial(gateway: &Url, greeting: &str) -> anyhow::Result<Upgraded> {
+async fn reach(gateway: &Url, greeting: &str) -> anyhow::Result<Dialled> {
     let host = gateway.host_str().context("the gateway's URL names no host")?;
     let port = gateway.port_or_known_default().context("the gateway's URL names no port")?;
     // Brackets around an IPv6 address belong to the URL alone.
@@ -95,7 +110,7 @@ async fn upgrade(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     gateway: &Url,
     greeting: &str,
-) -> anyhow::Result<Upgraded> {
+) -> anyhow::Result<Dialled> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // Ends with the upgrade, or with the connection.
     tokio::spawn(connection.with_upgrades());
@@ -108,7 +123,11 @@ async fn upgrade(
         .body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     match response.status().as_u16() {
-        101 => Ok(hyper::upgrade::on(response).await?),
+        101 => {
+            let succession = response.headers().get(SUCCESSION_HEADER).and_then(|text| text.to_str().ok());
+            let succession = succession.map(str::to_owned);
+            Ok(Dialled { upgraded: hyper::upgrade::on(response).await?, succession })
+        }
         401 => Err(NotEnrolled.into()),
         status => {
             let body = Limited::new(response.into_body(), LONGEST_REFUSAL).collect().await.ok();

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and says what it skips")]
 #![expect(clippy::disallowed_methods, reason = "what a test asks the database is asked nowhere else")]
 
+mod acme;
+mod administrators;
 mod aliases;
 mod attached;
 mod audit_log;

@@ -112,6 +112,17 @@ impl Gateway {
         String::from_utf8(output.stdout).expect("text").trim().to_owned()
     }
 
+    /// Runs `commonwatt secret …` on the folder that it shares with its replicas.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn secret(&self, action: &str) {
+        let mut command = tokio::process::Command::new(binary("commonwatt"));
+        let output = command.args(["secret", action]).env("COMMONWATT_DATA", &self.folder.0).output().await;
+        let output = output.expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Where it listens, as `host:port`.
     pub fn address(&self) -> &str {
         &self.program.address

@@ -78,7 +78,11 @@ impl ScriptedNode {
         tokio::spawn({
             let stop = stop.clone();
             // Ends with the tunnel, whatever the reason: the tests look at the gateway's side.
-            async move { drop(tunnel::serve(&url, &greeting, router, &stop).await) }
+            async move {
+                if let Ok(dialled) = tunnel::dial(&url, &greeting).await {
+                    drop(tunnel::serve(dialled, router, &stop).await);
+                }
+            }
         });
         gateway.nodes(before + 1).await;
         Self { stop, asked, id: enrolled.node }

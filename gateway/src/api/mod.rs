@@ -1,6 +1,8 @@
 //! The management API: JSON in and out, RFC 9457 problems, unknown fields refused. A handler that takes a
 //! [`User`] is for signed-in people and management keys; everything is within that user's account.
 
+pub mod accounts;
+
 pub mod aliases;
 
 pub mod attached;
@@ -52,7 +54,10 @@ pub struct Me {
     id: Uuid,
     email: String,
     name: String,
+    /// May do what administrators do.
     is_admin: bool,
+    /// Is an administrator, and has to act on the listener that this gateway has for them.
+    administers_elsewhere: bool,
     account: Uuid,
 }
 
@@ -64,7 +69,8 @@ pub async fn me(app: App, user: User) -> Result<Json<Me>, Problem> {
         id: found.id,
         email: found.email,
         name: found.name,
-        is_admin: found.is_admin,
+        is_admin: user.is_admin,
+        administers_elsewhere: user.administers_elsewhere,
         account: found.account_id,
     }))
 }
@@ -76,7 +82,13 @@ fn checked_name(name: &str) -> Result<&str, Problem> {
 
 /// Refuses everybody else.
 fn administrators_only(user: &User) -> Result<(), Problem> {
-    if user.is_admin { Ok(()) } else { Err(Problem::forbidden("This is for administrators.")) }
+    match (user.is_admin, user.administers_elsewhere) {
+        (true, _) => Ok(()),
+        (false, true) => Err(Problem::forbidden(
+            "Administrators of this gateway act on a listener of their own (COMMONWATT_ADMIN_LISTEN), not on this one.",
+        )),
+        (false, false) => Err(Problem::forbidden("This is for administrators.")),
+    }
 }
 
 /// A time from which something is to count.

@@ -1,6 +1,8 @@
 //! Who is asking. Handlers take a [`Caller`] (a key, on `/v1`), a [`User`] (a session or management key, on `/api`) or a
 //! [`Manager`] (the same on `/v1`); without one there is nothing that they could do.
 
+pub mod accounts;
+
 pub mod address;
 
 pub mod cookie;
@@ -29,6 +31,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::audit_log::{Actor, Who};
 use crate::error::{Failure, Problem};
+use crate::listener::Door;
 use address::Peer;
 use key::{Key, KeyError, Scope, Watch};
 
@@ -86,7 +89,10 @@ impl FromRequestParts<App> for Caller {
 pub struct User {
     pub id: Uuid,
     pub account: Uuid,
+    /// May do here what administrators do.
     pub is_admin: bool,
+    /// Is an administrator, but not on this listener.
+    pub administers_elsewhere: bool,
     /// The session signed in with, unless it was a management key.
     pub session: Option<Uuid>,
 }
@@ -119,7 +125,9 @@ impl FromRequestParts<App> for User {
         if let Some(actor) = parts.extensions.get::<Actor>() {
             actor.is(Who { user: id, account: found.account_id, session, key });
         }
-        Ok(Self { id, account: found.account_id, is_admin: found.is_admin, session })
+        let is_here = !app.admin_apart || parts.extensions.get() == Some(&Door::ForAdministrators);
+        let (is_admin, administers_elsewhere) = (found.is_admin && is_here, found.is_admin && !is_here);
+        Ok(Self { id, account: found.account_id, is_admin, administers_elsewhere, session })
     }
 }
 

@@ -63,25 +63,21 @@ pub async fn begin(database: &PgPool, secrets: &Secrets, user: Uuid) -> anyhow::
 /// # Errors
 /// When the database or the system's randomness fails.
 pub async fn renew(database: &PgPool, secrets: &Secrets, refresh_token: &str) -> anyhow::Result<Option<Tokens>> {
-    let (old, next, now) = (secrets.hash(refresh_token), secrets::random()?, OffsetDateTime::now_utc());
+    let (old, next, now) = (secrets.hashes(refresh_token), secrets::random()?, OffsetDateTime::now_utc());
     let new = secrets.hash(&next);
     let renewed = sqlx::query!(
-        "update sessions set refresh_hash = $2, previous_hash = $1
-         where refresh_hash = $1 and ended_at is null and expires_at > $3 returning id, user_id",
-        old.0.as_slice(),
+        "update sessions set refresh_hash = $2, previous_hash = refresh_hash
+         where refresh_hash = any($1) and ended_at is null and expires_at > $3 returning id, user_id",
+        &old,
         new.0.as_slice(),
         now
     )
     .fetch_optional(database)
     .await?;
     let Some(session) = renewed else {
-        sqlx::query!(
-            "update sessions set ended_at = $2 where previous_hash = $1 and ended_at is null",
-            old.0.as_slice(),
-            now
-        )
-        .execute(database)
-        .await?;
+        sqlx::query!("update sessions set ended_at = $2 where previous_hash = any($1) and ended_at is null", &old, now)
+            .execute(database)
+            .await?;
         return Ok(None);
     };
     Ok(Some(tokens(secrets, session.user_id, session.id, next, now)?))
@@ -98,12 +94,28 @@ pub async fn end(database: &PgPool, session: Uuid) -> Result<(), sqlx::Error> {
         .map(drop)
 }
 
+/// Ends every session of a user but one. Their access tokens run out by themselves.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_others(database: &PgPool, user: Uuid, but: Option<Uuid>) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update sessions set ended_at = now() where user_id = $1 and id is distinct from $2 and ended_at is null",
+        user,
+        but
+    )
+    .execute(database)
+    .await
+    .map(drop)
+}
+
 /// The claims of an access token that is valid now.
 pub fn check(secrets: &Secrets, access_token: &str) -> Option<Claims> {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.set_audience(&[AUDIENCE]);
     validation.leeway = 0;
-    jsonwebtoken::decode::<Claims>(access_token, &secrets.session_checking, &validation).ok().map(|data| data.claims)
+    let read = |key| jsonwebtoken::decode::<Claims>(access_token, key, &validation).ok();
+    secrets.trusted().find_map(|trusted| read(&trusted.session_checking)).map(|data| data.claims)
 }
 
 fn tokens(
@@ -120,13 +132,14 @@ fn tokens(
         exp: (now + ACCESS).unix_timestamp(),
         iat: now.unix_timestamp(),
     };
-    let access_token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &secrets.session_signing)?;
+    let access_token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &secrets.newest.session_signing)?;
     Ok(Tokens { access_token, expires_in: ACCESS.whole_seconds(), refresh_token: Some(refresh_token) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secrets::Standing;
 
     #[test]
     fn an_access_token_ends_and_can_t_be_forged() {
@@ -136,6 +149,11 @@ mod tests {
         let now = OffsetDateTime::now_utc();
         assert_eq!(check(&secrets, &at(now)).map(|claims| claims.sub), Some(user));
         assert!(check(&secrets, &at(now - Duration::minutes(16))).is_none());
-        assert!(check(&Secrets::derive(&[8; 32]).unwrap(), &at(now)).is_none());
+        let another = || Secrets::derive(&[8; 32]).unwrap();
+        assert!(check(&another(), &at(now)).is_none());
+        for (standing, counts) in [(Standing::Trusted, true), (Standing::Retired, false)] {
+            let both = another().beside(&[7; 32], standing).unwrap();
+            assert_eq!(check(&both, &at(now)).is_some(), counts, "{standing:?}");
+        }
     }
 }

@@ -66,6 +66,24 @@ pub async fn owns(database: &PgPool, user: Uuid, account: Uuid) -> Result<bool, 
     .await
 }
 
+/// True when this can be the address of a user.
+pub fn is_address(email: &str) -> bool {
+    email.contains('@')
+        && email.len() <= 254
+        && !email.contains(|letter: char| letter.is_control() || letter.is_whitespace())
+}
+
+/// Gives a user another password.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set_password(database: &PgPool, user: Uuid, password_hash: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!("update users set password_hash = $2 where id = $1", user, password_hash)
+        .execute(database)
+        .await
+        .map(drop)
+}
+
 /// Creates a user who owns an account of the same name. `None` when the address is taken.
 ///
 /// # Errors

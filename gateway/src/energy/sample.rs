@@ -106,7 +106,7 @@ pub async fn send(app: App, key: SecretString) {
 
 async fn ask(app: &App, key: &str, node: Uuid, model: &str) -> anyhow::Result<()> {
     let caller = Caller::within(app, key).await?;
-    let id = canary(&app.secrets.canaries);
+    let id = canary(&app.secrets.newest.canaries);
     // Not in the body, which the node reads.
     let only = Preference { only: vec![Name::Id(node)], ..Preference::default() };
     let answer =

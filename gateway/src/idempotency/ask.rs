@@ -79,14 +79,18 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    /// What `request` asks for.
-    pub(super) fn new(secrets: &Secrets, (account, request): (Uuid, Uuid), key: &Key, body: &[u8]) -> Self {
+    /// What `request` asks for, as each secret of the gateway has it, the newest first.
+    pub(super) fn each(secrets: &Secrets, whose: (Uuid, Uuid), key: &Key, body: &[u8]) -> Vec<Self> {
+        secrets.all().map(|derived| Self::new(&derived.idempotency, whose, key, body)).collect()
+    }
+
+    fn new(secret: &[u8; 32], (account, request): (Uuid, Uuid), key: &Key, body: &[u8]) -> Self {
         let (mut fingerprint, mut answer_key) = ([0; 32], [0; 32]);
         let (name, path) = (key.text.as_bytes(), key.path.as_bytes());
-        let mut halves = hash(secrets, &[b"request", account.as_bytes(), name, path, body]).finalize_xof();
+        let mut halves = hash(secret, &[b"request", account.as_bytes(), name, path, body]).finalize_xof();
         halves.fill(&mut fingerprint);
         halves.fill(&mut answer_key);
-        let key_hash = *hash(secrets, &[b"key", account.as_bytes(), name]).finalize().as_bytes();
+        let key_hash = *hash(secret, &[b"key", account.as_bytes(), name]).finalize().as_bytes();
         Self { account, request, key_hash, fingerprint, answer_key }
     }
 
@@ -112,8 +116,8 @@ impl Ask {
 }
 
 /// Each part goes with its length, so that no two lists of parts look alike.
-fn hash(secrets: &Secrets, parts: &[&[u8]]) -> blake3::Hasher {
-    let mut hasher = blake3::Hasher::new_keyed(&secrets.idempotency);
+fn hash(secret: &[u8; 32], parts: &[&[u8]]) -> blake3::Hasher {
+    let mut hasher = blake3::Hasher::new_keyed(secret);
     for part in parts {
         hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
     }
@@ -132,9 +136,8 @@ pub(super) mod tests {
     }
 
     fn ask_at(account: Uuid, path: &str, key: &str, body: &str) -> Ask {
-        let secrets = Secrets::derive(&[7; 32]).unwrap();
         let key = Key { text: key.to_owned(), path: path.to_owned() };
-        Ask::new(&secrets, (account, Uuid::now_v7()), &key, body.as_bytes())
+        Ask::new(&[7; 32], (account, Uuid::now_v7()), &key, body.as_bytes())
     }
 
     #[test]

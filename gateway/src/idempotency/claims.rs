@@ -104,6 +104,16 @@ impl Claims {
         .await
     }
 
+    /// Whether anything stands under the key of a request.
+    pub(super) async fn knows(&self, ask: &Ask) -> Result<bool, sqlx::Error> {
+        let known = sqlx::query_scalar!(
+            "select 1 as one from idempotent_requests where account_id = $1 and key_hash = $2 and expires_at > now()",
+            ask.account,
+            ask.key_hash.as_slice()
+        );
+        Ok(known.fetch_optional(&self.database).await?.is_some())
+    }
+
     /// What stands under the key of a request.
     pub(super) async fn look(&self, ask: &Ask) -> Result<Found, sqlx::Error> {
         let row = sqlx::query!(

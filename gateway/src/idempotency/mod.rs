@@ -69,7 +69,7 @@ where
     let Submission { id, key, trace } = submission;
     let named = Named { caller: trace, ..Named::of(id) };
     let Some(key) = key else { return compute(app.clone(), caller, named, body).await };
-    let ask = Ask::new(&app.secrets, (caller.key.account, id), &key, &body);
+    let ask = asked(app, Ask::each(&app.secrets, (caller.key.account, id), &key, &body)).await?;
     // Whoever reads along does so with a key of their own.
     let watch = caller.watch();
     let revoked = async move { watch.revoked().cancelled().await };
@@ -77,6 +77,18 @@ where
     let idempotency = app.idempotency.clone();
     let compute = move |billed_as| compute(app, caller, Named { billed_as, ..named }, body);
     idempotency.once(ask, compute, revoked).await
+}
+
+/// The request as it was asked before, if it was, whichever secret the gateway had then; else as the newest one has it.
+async fn asked(app: &App, each: Vec<Ask>) -> Result<Ask, Failure> {
+    let mut each = each.into_iter();
+    let newest = each.next().ok_or_else(ApiError::internal)?;
+    for older in each {
+        if app.idempotency.claims.knows(&older).await? {
+            return Ok(older);
+        }
+    }
+    Ok(newest)
 }
 
 /// The answers that are being found or computed under a key on this gateway.

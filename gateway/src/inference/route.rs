@@ -64,7 +64,7 @@ impl Search {
     pub(super) fn new(app: &App, meter: &Meter, request: &Arc<Request>, tried: &Tried, task: Task) -> Self {
         // Hashing a prompt takes time, and helps only where somebody keeps it.
         let prefix = match app.nodes.shelf(request.model()).caches_prefixes() {
-            true => Prefix::of(&app.secrets.prefixes, meter.account(), request.model(), &request.body),
+            true => Prefix::of(&app.secrets.newest.prefixes, meter.account(), request.model(), &request.body),
             false => Prefix::default(),
         };
         Self {

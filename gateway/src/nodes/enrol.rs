@@ -28,14 +28,14 @@ pub async fn enrol(app: App, SmallJson(body): SmallJson) -> Result<Json<Enrolled
         serde_json::from_slice(&body).map_err(|error| ApiError::invalid_json(&error.to_string()))?;
     let public_key = proven_key(&enrolment)?;
     let name = names::checked(&enrolment.name).ok_or_else(|| ApiError::invalid(names::RULE).with_param("name"))?;
-    let token = app.secrets.hash(enrolment.token.trim());
-    let node = bind(&app.database, &token.0, name, &public_key).await?.ok_or_else(|| {
+    let token = app.secrets.hashes(enrolment.token.trim());
+    let node = bind(&app.database, &token, name, &public_key).await?.ok_or_else(|| {
         let message =
             "The enrolment token is unknown, used or expired. Create a new one at POST /api/enrolment-tokens.";
         ApiError::new(401, "invalid_request_error", Some("invalid_enrolment_token"), message)
     })?;
     tracing::info!(%node, name, "a node has enrolled");
-    Ok(Json(Enrolled { node, ticket_key: app.secrets.ticket_public.clone() }))
+    Ok(Json(Enrolled { node, ticket_key: app.secrets.newest.ticket_public.clone() }))
 }
 
 /// The key, if the node has signed the enrolment with it.
@@ -49,16 +49,16 @@ fn proven_key(enrolment: &Enrolment) -> Result<Vec<u8>, ApiError> {
     Ok(public_key)
 }
 
-/// Uses the token up and makes the node, both or neither. A key that enrols again in the same account stays the same node.
+/// Uses the token with one of these hashes up and makes the node, both or neither. A key that enrols again in the same account stays the same node.
 pub(super) async fn bind(
     database: &PgPool,
-    token: &[u8],
+    token: &[Vec<u8>],
     name: &str,
     public_key: &[u8],
 ) -> Result<Option<Uuid>, sqlx::Error> {
     let mut transaction = database.begin().await?;
     let used = sqlx::query!(
-        "update enrolment_tokens set used_at = now() where token_hash = $1 and used_at is null and expires_at > now()
+        "update enrolment_tokens set used_at = now() where token_hash = any($1) and used_at is null and expires_at > now()
          returning id, account_id",
         token
     )
@@ -113,10 +113,9 @@ pub async fn create_token(
 /// # Errors
 /// When the database fails.
 pub async fn token_is_good(database: &PgPool, secrets: &Secrets, token: &str) -> Result<bool, sqlx::Error> {
-    let hash = secrets.hash(token);
     let found = sqlx::query_scalar!(
-        "select 1 as one from enrolment_tokens where token_hash = $1 and used_at is null and expires_at > now()",
-        hash.0.as_slice()
+        "select 1 as one from enrolment_tokens where token_hash = any($1) and used_at is null and expires_at > now()",
+        &secrets.hashes(token)
     );
     Ok(found.fetch_optional(database).await?.is_some())
 }
@@ -212,8 +211,8 @@ mod tests {
     use super::*;
     use crate::auth::user::somebody;
 
-    async fn token(database: &PgPool, secrets: &Secrets, account: Uuid) -> [u8; 32] {
-        secrets.hash(&create_token(database, secrets, account).await.unwrap().0).0
+    async fn token(database: &PgPool, secrets: &Secrets, account: Uuid) -> Vec<Vec<u8>> {
+        secrets.hashes(&create_token(database, secrets, account).await.unwrap().0)
     }
 
     #[sqlx::test(migrator = "crate::MIGRATOR")]
@@ -245,6 +244,6 @@ mod tests {
             .await
             .unwrap();
         assert!(!token_is_good(&database, &secrets, &text).await.unwrap());
-        assert_eq!(bind(&database, &secrets.hash(&text).0, "n", &[9; 32]).await.unwrap(), None);
+        assert_eq!(bind(&database, &secrets.hashes(&text), "n", &[9; 32]).await.unwrap(), None);
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn read(app: &App, headers: &HeaderMap) -> Result<(Guest, Greet
     let claimed = jsonwebtoken::dangerous::insecure_decode::<Greeting>(greeting).map_err(|_| unknown_node())?;
     let public_key = enrol::public_key(&app.database, claimed.claims.sub).await?.ok_or_else(unknown_node)?;
     let greeting = proven(greeting, &public_key).ok_or_else(unknown_node)?;
-    if greeting.gateway != app.secrets.ticket_public {
+    if !app.secrets.is_ours(&greeting.gateway) {
         return Err(unknown_node().into());
     }
     check_age(greeting.iat, unix_seconds())?;

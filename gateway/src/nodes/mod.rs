@@ -347,6 +347,6 @@ pub async fn tend(nodes: Arc<Nodes>, closing: CancellationToken) {
     }
 }
 
-fn unix_seconds() -> u64 {
+pub(crate) fn unix_seconds() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -136,7 +136,7 @@ impl Node {
             seed: call.request.as_u128() as i64,
             exp: unix_seconds() + TICKET_SECONDS,
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &ticket, &secrets.ticket_signing)
+        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &ticket, &secrets.newest.ticket_signing)
     }
 
     /// Calls the node by the best way, and by the next one as long as it has not seen the request.

@@ -207,7 +207,7 @@ mod tests {
     async fn node(database: &PgPool, account: Uuid, key: [u8; 32]) -> Uuid {
         let secrets = Secrets::derive(&[1; 32]).unwrap();
         let (token, _) = enrol::create_token(database, &secrets, account).await.unwrap();
-        enrol::bind(database, &secrets.hash(&token).0, "one", &key).await.unwrap().unwrap()
+        enrol::bind(database, &secrets.hashes(&token), "one", &key).await.unwrap().unwrap()
     }
 
     async fn registered(database: &PgPool, node: Uuid) -> registry::Registered {

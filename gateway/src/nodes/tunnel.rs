@@ -6,13 +6,14 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::http::header::{CONNECTION, UPGRADE};
 use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use openapi::error::ApiError;
 use openapi::node::{
-    FarewellReason, MOVE_PATH, NodeStatus, OFFER_PATH, Offer, STATUS_PATH, TUNNEL_PATH, TUNNEL_PROTOCOL,
+    FarewellReason, MOVE_PATH, NodeStatus, OFFER_PATH, Offer, STATUS_PATH, SUCCESSION_HEADER, TUNNEL_PATH,
+    TUNNEL_PROTOCOL,
 };
 use openapi::sse::{Event, Scanner};
 use tokio::task::JoinHandle;
@@ -48,11 +49,17 @@ pub async fn open(app: App, mut request: Request) -> Result<Response, Failure> {
         let message = format!("A tunnel is opened with 'Connection: upgrade' and 'Upgrade: {TUNNEL_PROTOCOL}'.");
         return Err(ApiError::new(426, "invalid_request_error", Some("upgrade_required"), message).into());
     };
+    let succession = app.secrets.succession(&greeting.gateway).map_err(|error| {
+        tracing::error!(%error, "a succession could not be signed");
+        ApiError::internal()
+    })?;
     app.nodes.greetings.take(&greeting, unix_seconds())?;
     app.tasks.spawn(hold(app.clone(), node, greeting.instance, upgraded));
     let headers =
         [(CONNECTION, HeaderValue::from_static("upgrade")), (UPGRADE, HeaderValue::from_static(TUNNEL_PROTOCOL))];
-    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+    let succession = succession.and_then(|succession| HeaderValue::try_from(succession).ok());
+    let succession = AppendHeaders(succession.map(|succession| (SUCCESSION_HEADER, succession)));
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers, succession).into_response())
 }
 
 /// Keeps a tunnel for as long as it lasts.

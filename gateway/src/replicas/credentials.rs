@@ -21,7 +21,7 @@ const CLOCK_SKEW_SECONDS: u64 = 60;
 pub(crate) struct Credentials {
     replica: Uuid,
     secrets: Arc<Secrets>,
-    checking: DecodingKey,
+    checking: Vec<DecodingKey>,
     validation: Validation,
 }
 
@@ -39,7 +39,8 @@ struct Credential {
 impl Credentials {
     /// For the replica of this id.
     pub(crate) fn new(secrets: Arc<Secrets>, replica: Uuid) -> anyhow::Result<Self> {
-        let checking = DecodingKey::from_ed_components(&secrets.ticket_public)?;
+        let checking = secrets.trusted().map(|trusted| DecodingKey::from_ed_components(&trusted.ticket_public));
+        let checking = checking.collect::<Result<_, _>>()?;
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["exp", "aud", "iss"]);
@@ -59,7 +60,8 @@ impl Credentials {
 
     fn sign_until(&self, exp: i64, audience: &str) -> anyhow::Result<HeaderValue> {
         let credential = Credential { iss: self.replica, aud: audience.to_owned(), exp };
-        let signed = jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &credential, &self.secrets.ticket_signing)?;
+        let signed =
+            jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &credential, &self.secrets.newest.ticket_signing)?;
         let mut value = HeaderValue::try_from(signed)?;
         value.set_sensitive(true);
         Ok(value)
@@ -68,14 +70,15 @@ impl Credentials {
     /// The replica that calls with these headers, if one does.
     pub(super) fn check(&self, headers: &HeaderMap) -> Option<Uuid> {
         let credential = headers.get(CREDENTIAL_HEADER)?.to_str().ok()?;
-        let proven = jsonwebtoken::decode::<Credential>(credential, &self.checking, &self.validation);
-        Some(proven.ok()?.claims.iss)
+        let proven = |key| jsonwebtoken::decode::<Credential>(credential, key, &self.validation).ok();
+        Some(self.checking.iter().find_map(proven)?.claims.iss)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secrets::Standing;
 
     #[test]
     fn only_a_fresh_word_of_the_same_secret_counts() {
@@ -92,5 +95,11 @@ mod tests {
         assert_eq!(check(others.sign_until(now - 120, AUDIENCE).unwrap()), None, "too old");
         assert_eq!(check(others.sign_until(now + 60, "another-purpose").unwrap()), None, "for something else");
         assert_eq!(ours.check(&HeaderMap::new()), None);
+        for (standing, trusts) in [(Standing::Trusted, true), (Standing::Retired, false)] {
+            let ahead = Secrets::derive(&[3; 32]).unwrap().beside(&[1; 32], standing).unwrap();
+            let ahead = Credentials::new(Arc::new(ahead), two).unwrap();
+            let headers = HeaderMap::from_iter([(CREDENTIAL_HEADER, ours.sign().unwrap())]);
+            assert_eq!(ahead.check(&headers).is_some(), trusts, "{standing:?}");
+        }
     }
 }

@@ -1,37 +1,35 @@
-//! The gateway's one secret and all that is derived from it. It lies outside the database, so that whoever reads the
-//! database can neither use a key nor sign a ticket. Replicas share it.
+//! The gateway's secret and all that is derived from it. It lies outside the database, so that whoever reads the database
+//! can neither use a key nor sign a ticket. Replicas share it.
+//!
+//! A secret is followed by another without anybody noticing: for a while the gateway knows both. One makes all that is new;
+//! what the [others](Standing) have made is still known. [`file`] is where they stand.
 
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+mod derived;
+
+pub mod file;
+
 use std::path::Path;
 
-use anyhow::{Context, anyhow, bail};
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use anyhow::{Context, anyhow};
 use data_encoding::BASE32_NOPAD;
-use jsonwebtoken::{DecodingKey, EncodingKey};
+use jsonwebtoken::{Algorithm, Header};
+use openapi::node::{SUCCESSION_AUDIENCE, Succession};
 use uuid::Uuid;
 
-/// Keys for each use, none of which says anything about another.
+use crate::nodes::unix_seconds;
+pub use derived::Derived;
+pub use file::Standing;
+
+/// For so long nodes take tickets of a trusted older secret: all replicas have changed by then.
+const BOTH_SECONDS: u64 = 86_400;
+/// A node is told of a succession when it dials, and takes it at once.
+const SUCCESSION_SECONDS: u64 = 120;
+
+/// Every secret that the gateway knows.
 pub struct Secrets {
-    hash_key: [u8; 32],
-    /// Hashes what is stored of requests with an `Idempotency-Key`.
-    pub idempotency: [u8; 32],
-    /// Keeps one account from learning what another one has asked.
-    pub prefixes: [u8; 32],
-    /// Encrypts the keys of attached servers.
-    attached: [u8; 32],
-    /// Decides which requests are canaries.
-    pub canaries: [u8; 32],
-    /// Signs and checks the sessions of the management API.
-    pub session_signing: EncodingKey,
-    pub session_checking: DecodingKey,
-    /// Signs tickets for nodes.
-    pub ticket_signing: EncodingKey,
-    /// What nodes check tickets with: Ed25519, base64url.
-    pub ticket_public: String,
+    /// Makes all that is new.
+    pub newest: Derived,
+    others: Vec<(Derived, Standing)>,
 }
 
 /// BLAKE3 of a key or token, keyed with the gateway's secret.
@@ -39,53 +37,85 @@ pub struct Secrets {
 pub struct SecretHash(pub [u8; 32]);
 
 impl Secrets {
-    /// Reads the secret from `<folder>/secret`, or makes it on first start.
+    /// Reads the secrets from `<folder>/secret`, or makes one on first start.
     ///
     /// # Errors
     /// When the folder can't be used or the file is damaged.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
-        let advice = || format!("cannot use the folder {}; choose another with COMMONWATT_DATA", folder.display());
-        std::fs::create_dir_all(folder).with_context(advice)?;
-        let path = folder.join("secret");
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => create(&path).with_context(advice)?,
-            Err(error) => return Err(error).with_context(advice),
+        let path = file::path(folder);
+        let (newest, others) = file::open(folder)?;
+        let derive = || {
+            let others = others.iter().map(|(secret, standing)| Ok((Derived::from(secret)?, *standing)));
+            anyhow::Ok(Self { newest: Derived::from(&newest)?, others: others.collect::<anyhow::Result<_>>()? })
         };
-        let Ok(master) = BASE32_NOPAD.decode(text.trim().to_uppercase().as_bytes()) else {
-            bail!("{} is damaged: restore it from a backup, since every key depends on it", path.display());
-        };
-        Self::derive(&master).with_context(|| format!("{} is damaged", path.display()))
+        derive().with_context(|| format!("{} is damaged", path.display()))
     }
 
-    /// Derives every key from the one secret.
+    /// Derives every key from one secret.
     ///
     /// # Errors
     /// When the secret is too short.
-    pub fn derive(master: &[u8]) -> anyhow::Result<Self> {
-        if master.len() < 32 {
-            bail!("the secret is shorter than 32 bytes");
-        }
-        let session = blake3::derive_key("commonwatt 2026 session signing", master);
-        let ticket = Ed25519KeyPair::from_seed_unchecked(&blake3::derive_key("commonwatt 2026 ticket signing", master))
-            .map_err(|_| anyhow!("the ticket key can't be made"))?;
-        let ticket_private = ticket.to_pkcs8v1().map_err(|_| anyhow!("the ticket key can't be made"))?;
-        Ok(Self {
-            hash_key: blake3::derive_key("commonwatt 2026 key hashing", master),
-            idempotency: blake3::derive_key("commonwatt 2026 idempotency", master),
-            attached: blake3::derive_key("commonwatt 2026 attached servers", master),
-            canaries: blake3::derive_key("commonwatt 2026 canaries", master),
-            prefixes: blake3::derive_key("commonwatt 2026 prefixes", master),
-            session_signing: EncodingKey::from_secret(&session),
-            session_checking: DecodingKey::from_secret(&session),
-            ticket_signing: EncodingKey::from_ed_der(ticket_private.as_ref()),
-            ticket_public: BASE64_URL_SAFE_NO_PAD.encode(ticket.public_key()),
-        })
+    pub fn derive(secret: &[u8]) -> anyhow::Result<Self> {
+        Ok(Self { newest: Derived::from(secret)?, others: Vec::new() })
+    }
+
+    /// The same, and another secret that is known beside it.
+    ///
+    /// # Errors
+    /// When the secret is too short.
+    pub fn beside(mut self, other: &[u8], standing: Standing) -> anyhow::Result<Self> {
+        self.others.push((Derived::from(other)?, standing));
+        Ok(self)
+    }
+
+    /// Everything, the newest first.
+    pub fn all(&self) -> impl Iterator<Item = &Derived> {
+        std::iter::once(&self.newest).chain(self.others.iter().map(|(derived, _)| derived))
+    }
+
+    /// Those whose signatures count.
+    pub fn trusted(&self) -> impl Iterator<Item = &Derived> {
+        let others = self.others.iter().filter(|(_, standing)| *standing == Standing::Trusted);
+        std::iter::once(&self.newest).chain(others.map(|(derived, _)| derived))
     }
 
     /// The hash under which a key or token is stored.
-    pub fn hash(&self, secret: &str) -> SecretHash {
-        SecretHash(*blake3::keyed_hash(&self.hash_key, secret.as_bytes()).as_bytes())
+    pub fn hash(&self, text: &str) -> SecretHash {
+        self.newest.hash(text)
+    }
+
+    /// The hashes under which a key or token may be stored.
+    pub fn hashes(&self, text: &str) -> Vec<Vec<u8>> {
+        self.all().map(|derived| derived.hash(text).0.to_vec()).collect()
+    }
+
+    /// Whether this is the hash under which a key or token was stored.
+    pub fn is_hash(&self, stored: &[u8], text: &str) -> bool {
+        self.all().any(|derived| derived.hash(text).matches(stored))
+    }
+
+    /// Whether a node that knows this key for the gateway's is one of ours.
+    pub fn is_ours(&self, ticket_public: &str) -> bool {
+        self.all().any(|derived| derived.ticket_public == ticket_public)
+    }
+
+    /// What a node has to be told that knows an older key for the gateway's, as compact JWS.
+    ///
+    /// # Errors
+    /// When signing fails.
+    pub fn succession(&self, ticket_public: &str) -> jsonwebtoken::errors::Result<Option<String>> {
+        let Some((older, standing)) = self.others.iter().find(|(other, _)| other.ticket_public == ticket_public) else {
+            return Ok(None);
+        };
+        let now = unix_seconds();
+        let succession = Succession {
+            iss: older.ticket_public.clone(),
+            sub: self.newest.ticket_public.clone(),
+            aud: SUCCESSION_AUDIENCE.to_owned(),
+            until: if *standing == Standing::Trusted { now + BOTH_SECONDS } else { now },
+            exp: now + SUCCESSION_SECONDS,
+        };
+        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &succession, &older.ticket_signing).map(Some)
     }
 
     /// Encrypts the key of an attached server for its row: nonce, then the sealed bytes. It opens for this server alone.
@@ -93,28 +123,28 @@ impl Secrets {
     /// # Errors
     /// When the system has no randomness.
     pub fn seal(&self, server: Uuid, key: &str) -> anyhow::Result<Vec<u8>> {
-        let mut sealed = key.as_bytes().to_vec();
-        let cipher = RandomizedNonceKey::new(&AES_256_GCM, &self.attached);
-        let nonce =
-            cipher.and_then(|cipher| cipher.seal_in_place_append_tag(Aad::from(server.as_bytes()), &mut sealed));
-        let nonce = nonce.map_err(|_| anyhow!("the server's key can't be encrypted"))?;
-        Ok([nonce.as_ref().as_slice(), &sealed].concat())
+        self.newest.seal(server, key)
     }
 
     /// Decrypts what [`Self::seal`] made for the same server.
     ///
     /// # Errors
     /// When it was made for another server, or with another secret.
-    pub fn unseal(&self, server: Uuid, sealed: &[u8]) -> anyhow::Result<String> {
-        let another = || anyhow!("its key was encrypted with another secret: attach the server anew");
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(another)?;
-        let mut key = sealed.to_vec();
-        let cipher = RandomizedNonceKey::new(&AES_256_GCM, &self.attached).map_err(|_| another())?;
-        let opened = cipher.open_in_place(Nonce::from(nonce), Aad::from(server.as_bytes()), &mut key);
-        let length = opened.map_err(|_| another())?.len();
-        key.truncate(length);
-        String::from_utf8(key).map_err(|_| another())
+    pub fn unseal(&self, server: Uuid, sealed: &[u8]) -> anyhow::Result<Unsealed> {
+        let trusted = self.trusted().find_map(|derived| derived.unseal(server, sealed));
+        let by_retired = trusted.is_none();
+        let key = trusted.or_else(|| self.all().find_map(|derived| derived.unseal(server, sealed)));
+        let another =
+            || anyhow!("its key was encrypted with another secret: give it again, PATCH /api/attached/{server}");
+        key.map(|key| Unsealed { key, by_retired }).ok_or_else(another)
     }
+}
+
+/// The key of an attached server.
+pub struct Unsealed {
+    pub key: String,
+    /// A retired secret has sealed it: that should be done anew.
+    pub by_retired: bool,
 }
 
 impl SecretHash {
@@ -146,56 +176,74 @@ fn random_text<const BYTES: usize>() -> anyhow::Result<String> {
     Ok(BASE32_NOPAD.encode(&bytes).to_lowercase())
 }
 
-fn create(path: &Path) -> anyhow::Result<String> {
-    let secret = random()?;
-    // Complete under another name first: two replicas that start together must not read half a secret.
-    let fresh = path.with_extension(format!("{}.new", std::process::id()));
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(secret.as_bytes())?;
-    file.sync_all()?;
-    let linked = std::fs::hard_link(&fresh, path);
-    std::fs::remove_file(&fresh)?;
-    match linked {
-        Ok(()) => Ok(secret),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(std::fs::read_to_string(path)?),
-        Err(error) => Err(error.into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use jsonwebtoken::{DecodingKey, Validation};
+
     use super::*;
 
-    #[test]
-    fn the_secret_is_made_once_and_read_again() {
-        let folder = std::env::temp_dir().join(format!("secrets-{}", uuid::Uuid::now_v7()));
-        let first = Secrets::open(&folder).unwrap();
-        let second = Secrets::open(&folder).unwrap();
-        assert_eq!(first.ticket_public, second.ticket_public);
-        assert!(first.hash("a").matches(&second.hash("a").0));
-        assert!(!first.hash("a").matches(&second.hash("b").0));
-        assert!(!first.hash("a").matches(&[]));
-        std::fs::remove_dir_all(folder).unwrap();
-    }
+    const ONE: [u8; 32] = [1; 32];
+    const TWO: [u8; 32] = [2; 32];
 
     #[test]
-    fn a_server_s_key_opens_for_that_server_and_this_secret_alone() {
-        let (one, two) = (Secrets::derive(&[1; 32]).unwrap(), Secrets::derive(&[2; 32]).unwrap());
+    fn a_server_s_key_opens_for_that_server_and_the_secrets_that_are_known() {
+        let (one, two) = (Secrets::derive(&ONE).unwrap(), Secrets::derive(&TWO).unwrap());
         let (server, other) = (Uuid::now_v7(), Uuid::now_v7());
         let sealed = one.seal(server, "sk-upstream").unwrap();
-        assert_eq!(one.unseal(server, &sealed).unwrap(), "sk-upstream");
+        let opened = one.unseal(server, &sealed).unwrap();
+        assert_eq!((opened.key.as_str(), opened.by_retired), ("sk-upstream", false));
         assert_ne!(sealed, one.seal(server, "sk-upstream").unwrap(), "never twice the same");
         assert!(!sealed.windows(11).any(|bytes| bytes == b"sk-upstream"));
         for refused in [one.unseal(other, &sealed), two.unseal(server, &sealed), one.unseal(server, &sealed[..5])] {
-            assert!(!refused.unwrap_err().to_string().contains("sk-"));
+            assert!(!refused.err().unwrap().to_string().contains("sk-"));
+        }
+        for (standing, by_retired) in [(Standing::Trusted, false), (Standing::Retired, true)] {
+            let both = Secrets::derive(&TWO).unwrap().beside(&ONE, standing).unwrap();
+            let opened = both.unseal(server, &sealed).unwrap();
+            assert_eq!((opened.key.as_str(), opened.by_retired), ("sk-upstream", by_retired));
         }
     }
 
     #[test]
     fn another_secret_derives_other_keys() {
-        let (one, two) = (Secrets::derive(&[1; 32]).unwrap(), Secrets::derive(&[2; 32]).unwrap());
-        assert_ne!(one.ticket_public, two.ticket_public);
-        assert!(!one.hash("a").matches(&two.hash("a").0));
+        let (one, two) = (Secrets::derive(&ONE).unwrap(), Secrets::derive(&TWO).unwrap());
+        assert_ne!(one.newest.ticket_public, two.newest.ticket_public);
+        assert!(one.is_hash(&one.hash("a").0, "a") && !one.is_hash(&two.hash("a").0, "a"));
+        assert!(!one.is_hash(&one.hash("b").0, "a") && !one.is_hash(&[], "a"));
+        assert!(!one.is_ours(&two.newest.ticket_public));
         assert!(Secrets::derive(&[1; 31]).is_err());
+    }
+
+    #[test]
+    fn a_secret_beside_the_newest_is_known_and_makes_nothing() {
+        let (one, two) = (Secrets::derive(&ONE).unwrap(), Secrets::derive(&TWO).unwrap());
+        let trusting = Secrets::derive(&TWO).unwrap().beside(&ONE, Standing::Trusted).unwrap();
+        assert!(trusting.is_hash(&one.hash("a").0, "a") && trusting.is_hash(&two.hash("a").0, "a"));
+        assert_eq!(trusting.hashes("a"), [two.hash("a").0, one.hash("a").0]);
+        assert!(trusting.hash("a").matches(&two.hash("a").0));
+        assert_eq!((trusting.trusted().count(), trusting.all().count()), (2, 2));
+        let retiring = Secrets::derive(&TWO).unwrap().beside(&ONE, Standing::Retired).unwrap();
+        assert!(retiring.is_hash(&one.hash("a").0, "a"));
+        assert_eq!((retiring.trusted().count(), retiring.all().count()), (1, 2));
+    }
+
+    #[test]
+    fn a_node_that_knows_the_older_key_is_told_of_the_newest_by_it() {
+        let old = Secrets::derive(&ONE).unwrap().newest.ticket_public;
+        let read = |secrets: &Secrets| {
+            let told = secrets.succession(&old).unwrap().unwrap();
+            let mut validation = Validation::new(Algorithm::EdDSA);
+            validation.set_audience(&[SUCCESSION_AUDIENCE]);
+            let key = DecodingKey::from_ed_components(&old).unwrap();
+            jsonwebtoken::decode::<Succession>(told, &key, &validation).unwrap().claims
+        };
+        let trusting = Secrets::derive(&TWO).unwrap().beside(&ONE, Standing::Trusted).unwrap();
+        let told = read(&trusting);
+        assert_eq!((&told.iss, &told.sub), (&old, &trusting.newest.ticket_public));
+        assert!(told.until >= unix_seconds() + BOTH_SECONDS - 60, "replicas change one after the other");
+        let retiring = Secrets::derive(&TWO).unwrap().beside(&ONE, Standing::Retired).unwrap();
+        assert!(read(&retiring).until <= unix_seconds(), "nothing that it signs counts any more");
+        assert_eq!(trusting.succession(&trusting.newest.ticket_public).unwrap(), None);
+        assert_eq!(trusting.succession("unknown").unwrap(), None);
     }
 }

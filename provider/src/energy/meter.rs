@@ -241,7 +241,7 @@ mod tests {
     /// Has counted a joule more at each of these moments.
     struct Counter {
         description: Description,
-        moments: std::vec::IntoIter<Instant>,
+        moments: std::array::IntoIter<Instant, 3>,
         microjoules: u64,
     }
 
@@ -257,7 +257,7 @@ mod tests {
         }
     }
 
-    fn meter(moments: &[Instant]) -> Meter {
+    fn meter(moments: [Instant; 3]) -> Meter {
         let description = Description {
             name: "rapl:package-0".to_owned(),
             back_end: "rapl-powercap",
@@ -268,11 +268,21 @@ mod tests {
             resolution: Duration::from_millis(1),
             most_milliwatts: None,
         };
-        let counter = Counter { description, moments: moments.to_vec().into_iter(), microjoules: 0 };
-        let prior =
-            Coefficients { fixed: 1.0, decode: 1.0, context: 0.0, prefill: 1.0, idle_watts: 1.0, buckets: [None; BUCKETS] };
+        let counter = Counter { description, moments: moments.into_iter(), microjoules: 0 };
+        let prior = Coefficients {
+            fixed: 1.0,
+            decode: 1.0,
+            context: 0.0,
+            prefill: 1.0,
+            idle_watts: 1.0,
+            buckets: [None; BUCKETS],
+        };
         let pools = Pools { parts: vec![PoolMeter::new(Box::new(counter), prior, QUALITY, moments[0])], wall: None };
-        Meter::new(pools, Arc::default(), Outlets { log: None, metrics: Arc::new(Metrics::new(&["package-0"], None).unwrap()), grid: None })
+        Meter::new(
+            pools,
+            Arc::default(),
+            Outlets { log: None, metrics: Arc::new(Metrics::new(&["package-0"], None).unwrap()), grid: None },
+        )
     }
 
     #[test]
@@ -280,7 +290,7 @@ mod tests {
         let start = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
         let at = |milliseconds: u64| start + Duration::from_millis(milliseconds);
         let moments = [at(0), at(35), at(100)];
-        let mut meter = meter(&moments);
+        let mut meter = meter(moments);
         let mut shown = Vec::new();
         let who = |task| Some((Uuid::from_u128(task), 0));
         let mark = |task, begun, ended| {
@@ -309,7 +319,11 @@ mod tests {
         };
         assert_eq!(look(moments[0]), (0, Microjoules::ZERO), "it begins to count");
         let (settled, before) = look(moments[1]);
-        assert_eq!((settled, before), (0, Microjoules::new(1_000_000)), "the step is not over when the first one leaves");
+        assert_eq!(
+            (settled, before),
+            (0, Microjoules::new(1_000_000)),
+            "the step is not over when the first one leaves"
+        );
         let (settled, after) = look(moments[2]);
         assert_eq!(settled, 2);
         assert!(after > Microjoules::ZERO, "the rest of the step");

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use openapi::node::{DIRECT_PATH, Greeting, KEY_PATH, STANDING_PATH, TUNNEL_PATH};
 use provider::tunnel;
 use serde_json::Value;
 use tests::{Gateway, ScriptedGateway};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::imposter::{Imposter, call};
@@ -36,9 +34,8 @@ async fn a_clock_that_is_ten_minutes_off_is_named_with_both_times_and_what_to_do
             assert!(message.contains("600 seconds apart") || message.contains("599") || message.contains("601"));
         }
         let greeting = node.sign(&node.greeting(ahead));
-        let stop = CancellationToken::new();
-        let dialled = tunnel::serve(&node.url, &greeting, Router::new(), &stop);
-        let told = format!("{:#}", tokio::time::timeout(Duration::from_secs(10), dialled).await.unwrap().unwrap_err());
+        let dialled = tokio::time::timeout(Duration::from_secs(10), tunnel::dial(&node.url, &greeting)).await.unwrap();
+        let told = format!("{:#}", dialled.err().unwrap());
         assert!(told.contains("clock says") && told.contains("NTP"), "its operator reads it in the node's log: {told}");
     }
     assert_eq!(

@@ -48,7 +48,11 @@ async fn told(gateway: &Gateway, offer: String) -> String {
             }),
         );
     let greeting = node.sign(&node.greeting(0));
-    let _ = tokio::time::timeout(SOON, tunnel::serve(&node.url, &greeting, router, &CancellationToken::new())).await;
+    let serving = async {
+        let dialled = tunnel::dial(&node.url, &greeting).await.unwrap();
+        tunnel::serve(dialled, router, &CancellationToken::new()).await
+    };
+    let _ = tokio::time::timeout(SOON, serving).await;
     let told = told.lock().unwrap().take();
     told.unwrap_or_default()
 }

@@ -63,7 +63,9 @@ pub async fn serve(settings: &MockSettings, stop: &CancellationToken) {
                 while !stop.is_cancelled() {
                     let greeting = identity.greeting(&enrolled).expect("a greeting");
                     // Gateways come and go here: the reason does not matter.
-                    drop(tunnel::serve(&gateway, &greeting, router(Arc::clone(&work)), &stop).await);
+                    if let Ok(dialled) = tunnel::dial(&gateway, &greeting).await {
+                        drop(tunnel::serve(dialled, router(Arc::clone(&work)), &stop).await);
+                    }
                     tokio::time::sleep(DIAL_AGAIN_AFTER).await;
                 }
             });

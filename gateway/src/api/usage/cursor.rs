@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::sums::{Question, UsageRow};
-use crate::secrets::{SecretHash, Secrets};
+use crate::secrets::Secrets;
 
 /// Bytes of the hash that seals a cursor, before its text.
 const SEAL: usize = 32;
@@ -47,7 +47,7 @@ impl Cursor {
     /// When it can't be written as JSON.
     pub fn seal(&self, secrets: &Secrets, question: &str) -> Result<String, serde_json::Error> {
         let text = serde_json::to_string(self)?;
-        let sealed = [&seal(secrets, question, &text).0, text.as_bytes()].concat();
+        let sealed = [&secrets.hash(&sealed_text(question, &text)).0, text.as_bytes()].concat();
         Ok(BASE64_URL_SAFE_NO_PAD.encode(sealed))
     }
 
@@ -56,12 +56,12 @@ impl Cursor {
         let sealed = BASE64_URL_SAFE_NO_PAD.decode(sealed).ok()?;
         let (found, text) = sealed.split_at_checked(SEAL)?;
         let text = std::str::from_utf8(text).ok()?;
-        if seal(secrets, question, text).matches(found) { serde_json::from_str(text).ok() } else { None }
+        if secrets.is_hash(found, &sealed_text(question, text)) { serde_json::from_str(text).ok() } else { None }
     }
 }
 
-fn seal(secrets: &Secrets, question: &str, text: &str) -> SecretHash {
-    secrets.hash(&format!("cursor {question} {text}"))
+fn sealed_text(question: &str, text: &str) -> String {
+    format!("cursor {question} {text}")
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::nodes::dialled::Joined;
 use crate::nodes::direct::url::{NodeUrl, PlainText, Purpose};
 use crate::nodes::way::{Kind, Way};
+use crate::secrets::Unsealed;
 
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 const PROBE_WITHIN: Duration = Duration::from_secs(10);
@@ -25,7 +26,11 @@ const PROBES: u32 = 2;
 pub(in super::super) async fn follow(app: &App, id: Uuid) -> anyhow::Result<()> {
     let Some(row) = table::read(&app.database, id).await? else { return Ok(()) };
     let url = NodeUrl::parse(&row.url, Purpose::Attached, PlainText::Allowed)?;
-    let key = row.sealed_key.map(|sealed| app.secrets.unseal(id, &sealed)).transpose()?;
+    let unsealed = row.sealed_key.as_deref().map(|sealed| app.secrets.unseal(id, sealed)).transpose()?;
+    if let (Some(Unsealed { key, by_retired: true }), Some(sealed)) = (&unsealed, &row.sealed_key) {
+        table::seal_anew(app, id, (key, sealed)).await?;
+    }
+    let key = unsealed.map(|unsealed| unsealed.key);
     let server = Attached::new(Arc::clone(&app.dialler), url, key.as_deref(), &row.description)?;
     probe(&server).await?;
     let dismissed = CancellationToken::new();

@@ -125,6 +125,22 @@ pub async fn set_key(app: &App, id: Uuid, key: Option<String>) -> Result<bool, N
     Ok(changed)
 }
 
+/// Encrypts a server's key with the newest secret, unless somebody has changed it meanwhile.
+///
+/// # Errors
+/// When the database or the system's randomness fails.
+pub(super) async fn seal_anew(app: &App, id: Uuid, (key, sealed): (&str, &[u8])) -> anyhow::Result<()> {
+    let anew = app.secrets.seal(id, key)?;
+    let changed = sqlx::query!(
+        "update attached_servers set sealed_key = $2 where node_id = $1 and sealed_key = $3",
+        id,
+        anew,
+        sealed
+    );
+    changed.execute(&app.database).await?;
+    Ok(())
+}
+
 /// All that are attached.
 ///
 /// # Errors

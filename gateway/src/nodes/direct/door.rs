@@ -76,6 +76,6 @@ fn ticket(secrets: &Secrets, node: Uuid) -> anyhow::Result<HeaderValue> {
         seed: 0,
         exp: unix_seconds() + TICKET_SECONDS,
     };
-    let ticket = jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &ticket, &secrets.ticket_signing)?;
+    let ticket = jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &ticket, &secrets.newest.ticket_signing)?;
     Ok(HeaderValue::try_from(ticket)?)
 }

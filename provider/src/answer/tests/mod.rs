@@ -79,7 +79,7 @@ impl Stage {
         Self {
             server,
             local: serve(router::local(Arc::clone(&node))).await,
-            tunnelled: serve(router::tunnelled(Arc::clone(&node), tickets, Told::default())).await,
+            tunnelled: serve(router::tunnelled(Arc::clone(&node), Arc::new(tickets), Told::default())).await,
             node,
             key: EncodingKey::from_ed_der(document.as_ref()),
             id,

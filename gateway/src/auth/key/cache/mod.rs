@@ -66,7 +66,7 @@ impl Keys {
     pub async fn find(&self, text: &str) -> Result<Arc<Key>, KeyError> {
         let public_id = public_id(text).ok_or(KeyError::Wrong)?;
         let key = self.by_public_id(public_id).await?.ok_or(KeyError::Wrong)?;
-        if !self.secrets.hash(text).matches(&key.secret_hash) {
+        if !self.secrets.is_hash(&key.secret_hash, text) {
             return Err(KeyError::Wrong);
         }
         match key.expires_at {

@@ -1,4 +1,13 @@
-//! TLS on the public listener, with a certificate from files that may be renewed while the gateway runs.
+//! TLS on the public listener, with a certificate from files that may be renewed while the gateway runs, by whoever has
+//! written them or by the gateway itself.
+
+#[cfg(feature = "acme")]
+pub mod acme;
+
+mod itself;
+
+#[cfg(feature = "acme")]
+mod proofs;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,15 +15,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::Acceptor;
 use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector, client};
 use tokio_util::sync::CancellationToken;
+
+pub use itself::connect_to_itself;
 
 /// How often the files are looked at: whoever renews certificates does so days before the old one ends.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -24,6 +35,8 @@ pub struct Tls {
     certificate: PathBuf,
     key: PathBuf,
     current: ArcSwap<Shown>,
+    #[cfg(feature = "acme")]
+    proofs: proofs::Proofs,
 }
 
 struct Shown {
@@ -40,13 +53,24 @@ impl Tls {
     pub(crate) fn open(certificate: &Path, key: &Path) -> anyhow::Result<Arc<Self>> {
         let shown = Shown::read(certificate, key)?;
         let (certificate, key) = (certificate.to_owned(), key.to_owned());
-        Ok(Arc::new(Self { certificate, key, current: ArcSwap::from_pointee(shown) }))
+        Ok(Arc::new(Self {
+            certificate,
+            key,
+            current: ArcSwap::from_pointee(shown),
+            #[cfg(feature = "acme")]
+            proofs: proofs::Proofs::default(),
+        }))
     }
 
     /// Shakes hands with a client.
     pub(crate) async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        #[cfg(feature = "acme")]
+        if let Some(proof) = self.proofs.wanted(&hello.client_hello()) {
+            return hello.into_stream(proof).await;
+        }
         let config = Arc::clone(&self.current.load().config);
-        TlsAcceptor::from(config).accept(stream).await
+        hello.into_stream(config).await
     }
 
     /// Takes a new certificate when there is one, until `stop`.
@@ -90,59 +114,6 @@ impl Shown {
         })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self { read, config: Arc::new(config) })
-    }
-}
-
-/// Connects to the gateway on this machine, whatever certificate it shows: that is for another name than this address. Nothing
-/// secret may be said to it.
-///
-/// # Errors
-/// When it speaks no TLS.
-pub async fn connect_to_itself(stream: TcpStream) -> anyhow::Result<client::TlsStream<TcpStream>> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let anybody = Arc::new(Anybody(Arc::clone(&provider)));
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let config = config.dangerous().with_custom_certificate_verifier(anybody).with_no_client_auth();
-    let name = ServerName::try_from("localhost")?;
-    Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
-}
-
-/// Believes every certificate.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -1,0 +1,77 @@
+//! What is derived from one secret.
+
+use anyhow::{anyhow, bail};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::{DecodingKey, EncodingKey};
+use uuid::Uuid;
+
+use super::SecretHash;
+
+/// Keys for each use, none of which says anything about another.
+pub struct Derived {
+    hash_key: [u8; 32],
+    /// Hashes what is stored of requests with an `Idempotency-Key`.
+    pub idempotency: [u8; 32],
+    /// Keeps one account from learning what another one has asked.
+    pub prefixes: [u8; 32],
+    /// Encrypts the keys of attached servers.
+    attached: [u8; 32],
+    /// Decides which requests are canaries.
+    pub canaries: [u8; 32],
+    /// Signs and checks the sessions of the management API.
+    pub session_signing: EncodingKey,
+    pub session_checking: DecodingKey,
+    /// Signs tickets for nodes.
+    pub ticket_signing: EncodingKey,
+    /// What nodes check tickets with: Ed25519, base64url.
+    pub ticket_public: String,
+}
+
+impl Derived {
+    pub(super) fn from(secret: &[u8]) -> anyhow::Result<Self> {
+        if secret.len() < 32 {
+            bail!("the secret is shorter than 32 bytes");
+        }
+        let session = blake3::derive_key("commonwatt 2026 session signing", secret);
+        let ticket = Ed25519KeyPair::from_seed_unchecked(&blake3::derive_key("commonwatt 2026 ticket signing", secret))
+            .map_err(|_| anyhow!("the ticket key can't be made"))?;
+        let ticket_private = ticket.to_pkcs8v1().map_err(|_| anyhow!("the ticket key can't be made"))?;
+        Ok(Self {
+            hash_key: blake3::derive_key("commonwatt 2026 key hashing", secret),
+            idempotency: blake3::derive_key("commonwatt 2026 idempotency", secret),
+            attached: blake3::derive_key("commonwatt 2026 attached servers", secret),
+            canaries: blake3::derive_key("commonwatt 2026 canaries", secret),
+            prefixes: blake3::derive_key("commonwatt 2026 prefixes", secret),
+            session_signing: EncodingKey::from_secret(&session),
+            session_checking: DecodingKey::from_secret(&session),
+            ticket_signing: EncodingKey::from_ed_der(ticket_private.as_ref()),
+            ticket_public: BASE64_URL_SAFE_NO_PAD.encode(ticket.public_key()),
+        })
+    }
+
+    pub(super) fn hash(&self, text: &str) -> SecretHash {
+        SecretHash(*blake3::keyed_hash(&self.hash_key, text.as_bytes()).as_bytes())
+    }
+
+    pub(super) fn seal(&self, server: Uuid, key: &str) -> anyhow::Result<Vec<u8>> {
+        let mut sealed = key.as_bytes().to_vec();
+        let cipher = RandomizedNonceKey::new(&AES_256_GCM, &self.attached);
+        let nonce =
+            cipher.and_then(|cipher| cipher.seal_in_place_append_tag(Aad::from(server.as_bytes()), &mut sealed));
+        let nonce = nonce.map_err(|_| anyhow!("the server's key can't be encrypted"))?;
+        Ok([nonce.as_ref().as_slice(), &sealed].concat())
+    }
+
+    /// None when it was sealed for another server, or with another secret.
+    pub(super) fn unseal(&self, server: Uuid, sealed: &[u8]) -> Option<String> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
+        let mut key = sealed.to_vec();
+        let cipher = RandomizedNonceKey::new(&AES_256_GCM, &self.attached).ok()?;
+        let length = cipher.open_in_place(Nonce::from(nonce), Aad::from(server.as_bytes()), &mut key).ok()?.len();
+        key.truncate(length);
+        String::from_utf8(key).ok()
+    }
+}
