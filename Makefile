@@ -13,7 +13,16 @@ BUILD := $(CARGO) build --release --locked --workspace
 OPERATIONS := BIN=$(BIN) COMMONWATT_TEST_MODEL=$$(cat $(COMMONWATT_CACHE)/model-folder 2> /dev/null) python3 -B tests/operations
 MANIFESTS := $(COMMONWATT_CACHE)/kubernetes-validate-1.37.0
 
-.PHONY: up build test faults energy simulate demo-federation bench lint audit openapi openapi-check sqlx sqlx-check help \
+# libFuzzer's instruments, as cargo-fuzz gives them to the compiler, in programs that stop at a failed assertion of their own.
+FUZZ := $(COMMONWATT_CACHE)/fuzz
+FUZZ_FLAGS := --cfg fuzzing -C passes=sancov-module -C llvm-args=-sanitizer-coverage-level=4 \
+	-C llvm-args=-sanitizer-coverage-inline-8bit-counters -C llvm-args=-sanitizer-coverage-pc-table \
+	-C llvm-args=-sanitizer-coverage-trace-compares -C llvm-args=-simplifycfg-branch-fold-threshold=0
+FUZZ_CARGO := RUSTFLAGS="$(FUZZ_FLAGS)" CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true $(CARGO)
+FUZZ_PACKAGE := --release --locked --package fuzz --features libfuzzer --target $$(rustc --print host-tuple) --target-dir $(FUZZ)/target
+SECONDS ?= 600
+
+.PHONY: up build test faults fuzz energy simulate demo-federation bench lint audit openapi openapi-check sqlx sqlx-check help \
 	docs docs-check dashboards restore manifests
 
 help: ## Say what there is
@@ -36,6 +45,13 @@ faults: ## Run the fault suite at full size: everything dies, fills up and goes 
 	$(BUILD) --all-targets
 	COMMONWATT_FAULTS=full $(BIN)/commonwatt with-postgres -- \
 		$(CARGO) test --release --locked --workspace --test faults -- --nocapture --test-threads=1
+
+fuzz: ## Look for bytes that break a reader: TARGET=sse, a folder of tests/fuzz/corpus; SECONDS=600 (needs a C++ compiler)
+	@test -d "tests/fuzz/corpus/$(TARGET)" -a -n "$(TARGET)" || { echo "TARGET is one of:" $$(ls tests/fuzz/corpus | grep -vx ticket); exit 2; }
+	$(FUZZ_CARGO) build $(FUZZ_PACKAGE)
+	@mkdir -p $(FUZZ)/$(TARGET)/corpus $(FUZZ)/$(TARGET)/found
+	COMMONWATT_FUZZ=$(TARGET) $(FUZZ)/target/$$(rustc --print host-tuple)/release/fuzz -max_total_time=$(SECONDS) -timeout=10 \
+		-max_len=16384 -artifact_prefix=$(FUZZ)/$(TARGET)/found/ $(FUZZ)/$(TARGET)/corpus tests/fuzz/corpus/$(TARGET)
 
 energy: ## Print what the energy figures are worth: attribution, intervals, liars, routing; all cases (a minute)
 	$(BUILD) --all-targets

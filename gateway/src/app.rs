@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::admission::Admissions;
 use crate::aliases::Aliases;
 use crate::auth::address::TrustedProxies;
+use crate::auth::guesses::Guesses;
 use crate::auth::key::Keys;
 use crate::auth::password::Passwords;
 use crate::changes::LastLook;
@@ -42,6 +43,7 @@ pub struct Parts {
     pub last_look: Arc<LastLook>,
     pub keys: Keys,
     pub passwords: Passwords,
+    pub guesses: Guesses,
     pub nodes: Arc<Nodes>,
     pub blobs: Blobs,
     /// Reaches the hosts that others have named.

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::accounting::Accounting;
 use crate::aliases::Aliases;
 use crate::app::{App, Parts};
+use crate::auth::guesses::Guesses;
 use crate::auth::key::Keys;
 use crate::auth::password::Passwords;
 use crate::changes::{self, LastLook};
@@ -122,6 +123,7 @@ pub(crate) async fn build(
         trusted_proxies: config.trusted_proxies.clone(),
         admin_apart: config.admin_listen.is_some(),
         passwords: Passwords::new()?,
+        guesses: Guesses::default(),
         nodes,
         blobs: Blobs::new(move |node| blamed.blame(node)),
         dialler: Arc::new(dialler(config)?),

@@ -31,6 +31,20 @@ pub struct UsageFrame {
     pub finish_reason: Option<FinishReason>,
 }
 
+impl UsageFrame {
+    /// More than any request or answer has. What a node says beyond it is not worth adding up.
+    pub const MOST_TOKENS: u64 = u32::MAX as u64;
+
+    /// The same with nothing in it that no answer takes: it would fit no sum and no database.
+    #[must_use]
+    pub fn held(mut self) -> Self {
+        self.prompt_tokens = self.prompt_tokens.min(Self::MOST_TOKENS);
+        self.completion_tokens = self.completion_tokens.min(Self::MOST_TOKENS);
+        self.energy = self.energy.held();
+        self
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_first(choice: &u32) -> bool {
     *choice == 0

@@ -69,7 +69,7 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// A scanner that holds at most `limit` bytes of an unfinished event.
+    /// A scanner for events of at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self { pending: Vec::new(), limit }
     }
@@ -77,18 +77,19 @@ impl Scanner {
     /// Adds bytes and takes out every event that they complete.
     ///
     /// # Errors
-    /// When an unfinished event is longer than the limit.
+    /// When an event, finished or not, is longer than the limit.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Event>, EventTooLong> {
-        // A delimiter may straddle the border, so look again at the last three bytes.
-        let mut from = self.pending.len().saturating_sub(3);
+        // A blank line may straddle the border, so look again at the last two bytes.
+        let mut from = self.pending.len().saturating_sub(2);
         self.pending.extend_from_slice(bytes);
-        let mut events = Vec::new();
+        let (mut events, mut begin) = (Vec::new(), 0);
         while let Some(end) = end_of_event(&self.pending, from) {
-            let rest = self.pending.split_off(end);
-            events.push(Event { raw: std::mem::replace(&mut self.pending, rest) });
-            from = 0;
+            events.push(Event { raw: self.pending[begin..end].to_vec() });
+            (begin, from) = (end, end);
         }
-        if self.pending.len() > self.limit { Err(EventTooLong(self.limit)) } else { Ok(events) }
+        self.pending.drain(..begin);
+        let mut lengths = events.iter().map(|event| event.raw.len()).chain([self.pending.len()]);
+        if lengths.any(|length| length > self.limit) { Err(EventTooLong(self.limit)) } else { Ok(events) }
     }
 
     /// True when no event is half read.
@@ -97,14 +98,14 @@ impl Scanner {
     }
 }
 
-/// The index just behind the blank line that ends the first event.
+/// The index just behind the blank line that ends the first event. Either of the two ends of a line may follow the other.
 fn end_of_event(bytes: &[u8], from: usize) -> Option<usize> {
     (from..bytes.len()).find_map(|at| {
         let rest = &bytes[at..];
         if rest.starts_with(b"\n\n") {
             Some(at + 2)
-        } else if rest.starts_with(b"\r\n\r\n") {
-            Some(at + 4)
+        } else if rest.starts_with(b"\n\r\n") {
+            Some(at + 3)
         } else {
             None
         }
@@ -130,6 +131,18 @@ mod tests {
     #[test]
     fn an_endless_event_is_refused() {
         assert_eq!(Scanner::new(10).push(&[b'x'; 11]), Err(EventTooLong(10)));
+    }
+
+    #[test]
+    fn a_long_event_is_refused_whether_it_comes_at_once_or_not() {
+        assert_eq!(Scanner::new(10).push(b"data: 1234\n\n"), Err(EventTooLong(10)));
+        assert!(Scanner::new(12).push(b"data: 1234\n\n").is_ok());
+    }
+
+    #[test]
+    fn a_blank_line_ends_an_event_whatever_ended_the_line_before() {
+        let events = Scanner::new(100).push(b"data: 1\n\r\ndata: 2\r\n\ndata: 3\r\n\r\n").unwrap();
+        assert_eq!(events.iter().map(|event| event.data()).collect::<Vec<_>>(), [Some("1"), Some("2"), Some("3")]);
     }
 
     proptest! {

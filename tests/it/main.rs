@@ -39,5 +39,6 @@ mod sessions;
 mod spec;
 mod stops;
 mod surface;
+mod tickets;
 mod tls;
 mod traces;

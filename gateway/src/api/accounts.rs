@@ -10,7 +10,7 @@ use super::{administrators_only, checked_name, internal};
 use crate::app::App;
 use crate::auth::accounts::{self, AccountView, Which};
 use crate::auth::user::{self, NewUser};
-use crate::auth::{User, session};
+use crate::auth::{ClientAddress, User, session};
 use crate::body::{Json, Query};
 use crate::error::Problem;
 use crate::secrets;
@@ -121,14 +121,19 @@ pub struct PasswordChange {
 #[utoipa::path(put, path = "/api/me/password", tag = "Account", security(("session" = [])), request_body = PasswordChange,
     responses((status = 204), (status = 403, description = "The current password is wrong"),
         (status = 429, description = "Too many wrong passwords"), Problem))]
-pub async fn change_password(app: App, user: User, Json(change): Json<PasswordChange>) -> Result<StatusCode, Problem> {
+pub async fn change_password(
+    app: App,
+    user: User,
+    ClientAddress(address): ClientAddress,
+    Json(change): Json<PasswordChange>,
+) -> Result<StatusCode, Problem> {
     let found = user::find(&app.database, user.id).await?.ok_or_else(|| Problem::not_found("user"))?;
-    let slot = app.passwords.try_sign_in(&found.email)?;
+    let guess = app.guesses.begin(&found.email, address)?;
     let checked = app.passwords.check(&change.current, Some(found.password_hash)).await;
     if !checked.map_err(|error| internal(&error))? {
         return Err(Problem::forbidden("The current password is wrong."));
     }
-    slot.succeeded();
+    guess.succeeded();
     let hashed = app.passwords.hash(&change.new).await.map_err(|error| Problem::bad_request(error.to_string()))?;
     user::set_password(&app.database, user.id, &hashed).await?;
     session::end_others(&app.database, user.id, user.session).await?;

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::audit_log::{Actor, Who};
 use crate::auth::cookie::SessionCookie;
 use crate::auth::session::{self, Tokens};
-use crate::auth::{User, user};
+use crate::auth::{ClientAddress, User, user};
 use crate::body::Json;
 use crate::error::Problem;
 
@@ -43,10 +43,11 @@ pub struct Refresh {
 pub async fn sign_in(
     app: App,
     cookie: SessionCookie,
+    ClientAddress(address): ClientAddress,
     Extension(actor): Extension<Actor>,
     Json(credentials): Json<Credentials>,
 ) -> Result<Response, Problem> {
-    let slot = app.passwords.try_sign_in(&credentials.email)?;
+    let guess = app.guesses.begin(&credentials.email, address)?;
     // Postgres stores no NUL; such an address is nobody's.
     let found = match credentials.email.contains('\0') {
         true => None,
@@ -60,7 +61,7 @@ pub async fn sign_in(
     let Some(id) = id.filter(|_| right) else {
         return Err(Problem::unauthorized("The address or the password is wrong."));
     };
-    slot.succeeded();
+    guess.succeeded();
     let tokens = session::begin(&app.database, &app.secrets, id).await.map_err(|error| internal(&error))?;
     if credentials.cookie {
         return Ok((StatusCode::CREATED, in_cookie(&cookie, tokens)).into_response());

@@ -7,6 +7,8 @@ pub mod address;
 
 pub mod cookie;
 
+pub mod guesses;
+
 pub mod key;
 
 pub mod password;
@@ -139,6 +141,18 @@ impl FromRequestParts<App> for Manager {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         Ok(Self(User::from_request_parts(parts, app).await?))
+    }
+}
+
+/// Where a request comes from, as far as proxies are trusted.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(pub IpAddr);
+
+impl FromRequestParts<App> for ClientAddress {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        address(parts, app).map(Self).ok_or_else(Problem::internal)
     }
 }
 

@@ -1,33 +1,21 @@
 //! Passwords: argon2id, off the threads that serve requests, a few at a time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use moka::sync::Cache;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
-
-use crate::error::Problem;
 
 /// Each hash takes 19 MiB and a core for a moment.
 const AT_ONCE: usize = 2;
 /// Shorter ones are guessed, longer ones only cost time.
 const LENGTHS: std::ops::RangeInclusive<usize> = 8..=256;
 
-/// Wrong passwords for one address before it has to wait.
-const MOST_FAILURES: u32 = 10;
-/// How long it waits, from the first of them.
-const FORGOTTEN_AFTER_SECONDS: u32 = 5 * 60;
-const MOST_ADDRESSES: u64 = 100_000;
-
-/// Hashes and checks passwords, and slows guessing down.
+/// Hashes and checks passwords.
 pub struct Passwords {
     permits: Arc<Semaphore>,
-    failures: Cache<String, Arc<AtomicU32>>,
     /// Checked when a user does not exist, so that the time taken does not tell.
     decoy: String,
 }
@@ -38,28 +26,7 @@ impl Passwords {
     /// # Errors
     /// When the system has no randomness.
     pub fn new() -> anyhow::Result<Self> {
-        let forgotten = Duration::from_secs(FORGOTTEN_AFTER_SECONDS.into());
-        let failures = Cache::builder().max_capacity(MOST_ADDRESSES).time_to_live(forgotten).build();
-        Ok(Self {
-            permits: Arc::new(Semaphore::new(AT_ONCE)),
-            failures,
-            decoy: hash_now("a password that nobody has")?,
-        })
-    }
-
-    /// Counts a try to sign in, as a failure until it is said to have succeeded.
-    ///
-    /// # Errors
-    /// 429 after too many failures.
-    pub fn try_sign_in(&self, email: &str) -> Result<Try, Problem> {
-        // An address of any length takes the same room.
-        let address = blake3::hash(email.to_lowercase().as_bytes()).to_hex().to_string();
-        let failures = self.failures.get_with(address, Arc::default);
-        if failures.fetch_add(1, Ordering::Relaxed) >= MOST_FAILURES {
-            const ADVICE: &str = "Too many wrong passwords for this address. Try again in five minutes.";
-            return Err(Problem::too_many(ADVICE, FORGOTTEN_AFTER_SECONDS));
-        }
-        Ok(Try { failures })
+        Ok(Self { permits: Arc::new(Semaphore::new(AT_ONCE)), decoy: hash_now("a password that nobody has")? })
     }
 
     /// The hash to store for a password.
@@ -92,18 +59,6 @@ impl Passwords {
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
         let _permit = self.permits.acquire().await.context("the gateway is shutting down")?;
         Ok(tokio::task::spawn_blocking(work).await?)
-    }
-}
-
-/// A try to sign in.
-pub struct Try {
-    failures: Arc<AtomicU32>,
-}
-
-impl Try {
-    /// The password was right: what went before is forgotten.
-    pub fn succeeded(self) {
-        self.failures.store(0, Ordering::Relaxed);
     }
 }
 

@@ -146,7 +146,8 @@ fn publish(app: &App, node: Uuid, mut verdicts: Vec<Verdict>, (before, after): (
     });
 }
 
-fn machine(offer: &EnergyOffer) -> Machine {
+/// What is known of the machine behind an offer.
+pub fn machine(offer: &EnergyOffer) -> Machine {
     let known = offer.accelerators.first().and_then(|name| device(name));
     let processors = if known.is_some() { offer.accelerators.len() as u64 } else { u64::from(offer.processors) };
     Machine {
@@ -161,8 +162,9 @@ fn machine(offer: &EnergyOffer) -> Machine {
     }
 }
 
-fn model(offered: &OfferedModel) -> Model {
-    let weight_bytes = offered.manifest.files.iter().map(|file| file.bytes).sum();
+/// What is known of a model on offer.
+pub fn model(offered: &OfferedModel) -> Model {
+    let weight_bytes = offered.manifest.files.iter().map(|file| file.bytes).fold(0, u64::saturating_add);
     let quantisation = &offered.manifest.quantisation;
     Model {
         parameters: hardware::parameters(weight_bytes, quantisation).unwrap_or_default(),
@@ -171,7 +173,8 @@ fn model(offered: &OfferedModel) -> Model {
     }
 }
 
-fn class(offer: &EnergyOffer, offered: &OfferedModel, batch: f64) -> Class {
+/// What an attempt is compared with.
+pub fn class(offer: &EnergyOffer, offered: &OfferedModel, batch: f64) -> Class {
     let device = match offer.accelerators.split_first() {
         Some((first, others)) => format!("{first} x{}", others.len() + 1),
         None => format!("{} x{}", offer.processor, offer.processors),

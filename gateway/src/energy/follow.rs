@@ -109,7 +109,10 @@ async fn take(app: &App, offer: &EnergyOffer, signer: &mut Signer, statement: &s
 
 /// The report, if it is signed by one of these keys: the one that counts, or the one before it. Whoever has but the older
 /// one can't open a tunnel to bring reports through.
-fn read(statement: &str, keys: &[Vec<u8>]) -> anyhow::Result<EnergyReport> {
+///
+/// # Errors
+/// When it is signed by none of them, or is no report.
+pub fn read(statement: &str, keys: &[Vec<u8>]) -> anyhow::Result<EnergyReport> {
     let mut validation = Validation::new(Algorithm::EdDSA);
     // A report has no audience and no end.
     validation.required_spec_claims.clear();

@@ -63,7 +63,7 @@ impl Count {
     pub(super) fn overclaimed(&self, most_prompt: u64, complete: bool) -> u64 {
         // An answer that broke off may lack its last pieces, not its last names.
         let completion = if complete { self.completion() } else { self.claimed_and_named() };
-        (self.claimed - completion) + (self.claimed_prompt - self.prompt(most_prompt))
+        (self.claimed - completion).saturating_add(self.claimed_prompt - self.prompt(most_prompt))
     }
 }
 
@@ -112,6 +112,8 @@ mod tests {
         assert_eq!(names_without_text.overclaimed(100, false), 0, "who knows what was still to come");
         let prompt = counted(&frame(900, 2, 2), &[text]);
         assert_eq!((prompt.prompt(100), prompt.overclaimed(100, true)), (100, 800));
+        let everything = counted(&frame(u64::MAX, 500, 2), &[text]);
+        assert_eq!((everything.prompt(100), everything.overclaimed(100, true)), (100, u64::MAX));
     }
 
     #[test]

@@ -24,10 +24,12 @@ pub(super) struct Said {
 const MOST_CHOICES: u32 = 128;
 
 impl Said {
-    /// A node says what it has used.
+    /// A node says what it has used. What it names beyond what it claims is not kept: it may claim no more than its limit.
     pub(super) fn frame(&mut self, frame: &UsageFrame, model: &Arc<ServedModel>) {
         self.count.frame(frame, model.names_tokens);
-        self.choice(frame.choice).token_ids.extend_from_slice(&frame.token_ids);
+        let claimed = frame.completion_tokens.saturating_sub(self.tokens());
+        let named = frame.token_ids.iter().zip(0..claimed).map(|(id, _)| id);
+        self.choice(frame.choice).token_ids.extend(named);
         self.model.get_or_insert_with(|| Arc::clone(model));
     }
 
@@ -168,6 +170,15 @@ mod tests {
         assert_eq!((said.tokens(), said.delivered().completion), (2, 2));
         said.frame(&UsageFrame { choice: u32::MAX, ..frame(3, &[7]) }, &model());
         assert!(said.so_far().choices.len() <= 129, "a node can't make the gateway count to the moon");
+    }
+
+    #[test]
+    fn names_beyond_the_claim_are_not_kept() {
+        let mut said = Said::default();
+        for _ in 0..3 {
+            said.frame(&frame(2, &[5; 1_000]), &model());
+        }
+        assert_eq!(said.so_far().choices[0].token_ids, [5, 5]);
     }
 
     #[test]

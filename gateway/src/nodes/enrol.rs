@@ -39,7 +39,10 @@ pub async fn enrol(app: App, SmallJson(body): SmallJson) -> Result<Json<Enrolled
 }
 
 /// The key, if the node has signed the enrolment with it.
-fn proven_key(enrolment: &Enrolment) -> Result<Vec<u8>, ApiError> {
+///
+/// # Errors
+/// 400 when it has not.
+pub fn proven_key(enrolment: &Enrolment) -> Result<Vec<u8>, ApiError> {
     let refused =
         || ApiError::invalid("The enrolment is not signed with the key that it names.").with_param("signature");
     let public_key = BASE64_URL_SAFE_NO_PAD.decode(&enrolment.public_key).map_err(|_| refused())?;

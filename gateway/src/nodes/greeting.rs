@@ -58,7 +58,7 @@ pub(super) fn unknown_node() -> ApiError {
 }
 
 /// The greeting, if this key has signed it. Its age is judged apart.
-fn proven(greeting: &str, public_key: &[u8]) -> Option<Greeting> {
+pub fn proven(greeting: &str, public_key: &[u8]) -> Option<Greeting> {
     let key = DecodingKey::from_ed_components(&BASE64_URL_SAFE_NO_PAD.encode(public_key)).ok()?;
     let mut validation = Validation::new(Algorithm::EdDSA);
     validation.set_audience(&[TUNNEL_AUDIENCE]);

@@ -39,7 +39,10 @@ fn conflict(message: &str) -> Failure {
 }
 
 /// The new key, if both keys have signed the change.
-fn proven_key(node: Uuid, previous: &[u8], change: &KeyChange) -> Result<Vec<u8>, ApiError> {
+///
+/// # Errors
+/// 400 when one of them has not.
+pub fn proven_key(node: Uuid, previous: &[u8], change: &KeyChange) -> Result<Vec<u8>, ApiError> {
     let refused = |parameter: &str, which: &str| {
         ApiError::invalid(format!("The change of the key is not signed with {which}.")).with_param(parameter)
     };

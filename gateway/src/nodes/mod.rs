@@ -7,9 +7,9 @@ mod copies;
 
 mod farewell;
 
-mod greeting;
+pub mod greeting;
 
-mod offer;
+pub mod offer;
 
 mod offered;
 

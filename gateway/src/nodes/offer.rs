@@ -11,7 +11,7 @@ const LONGEST: usize = 1024 * 1024;
 /// An offer that can't be taken up; says what to change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct OfferRefused(String);
+pub struct OfferRefused(String);
 
 /// Reads an offer from a node's answer.
 ///
@@ -26,7 +26,11 @@ where
     Ok(parse(&body.to_bytes())?)
 }
 
-fn parse(body: &[u8]) -> Result<Offer, OfferRefused> {
+/// What this says that is for sale.
+///
+/// # Errors
+/// What its operator has to change.
+pub fn parse(body: &[u8]) -> Result<Offer, OfferRefused> {
     let highest = Price::HIGHEST.get();
     let offer = serde_json::from_slice::<Offer>(body).map_err(|error| {
         let error = error.to_string();

@@ -192,25 +192,12 @@ async fn prove(order: &mut Order, tls: &Tls) -> anyhow::Result<()> {
         tls.proofs.show(name, config);
         challenge.set_ready().await?;
     }
-    match order.poll_ready(&patience()).await? {
+    const ADVICE: &str =
+        "the authority could not convince itself that every name is this gateway: it asks port 443 of each name";
+    match order.poll_ready(&patience()).await.context(ADVICE)? {
         OrderStatus::Ready => Ok(()),
-        _ => Err(refusal(order).await),
+        status => bail!("{ADVICE}, and the order is {status:?}"),
     }
-}
-
-/// What the authority found when it asked.
-async fn refusal(order: &mut Order) -> anyhow::Error {
-    let mut authorizations = order.authorizations();
-    while let Some(Ok(authorization)) = authorizations.next().await {
-        let error = authorization.challenges.iter().find_map(|challenge| challenge.error.as_ref());
-        if let Some(error) = error {
-            let name = authorization.identifier();
-            return anyhow!(
-                "the authority could not convince itself that {name} is this gateway: {error}. It asks port 443 of that name"
-            );
-        }
-    }
-    anyhow!("the authority has refused the order, and gives no reason")
 }
 
 /// The certificate that answers a question about a name. Source: RFC 8737, section 3.

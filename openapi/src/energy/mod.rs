@@ -14,6 +14,7 @@ mod usage;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::error::echo;
 use crate::grid::sci::Embodied;
 use crate::units::Microjoules;
 
@@ -148,7 +149,7 @@ impl Energy {
     /// More than any request takes: a gigajoule. What a node says beyond it is not worth adding up.
     pub const MOST: Microjoules = Microjoules::new(1_000_000_000_000_000);
 
-    /// The same with every part held to [`Energy::MOST`].
+    /// The same with every part held to [`Energy::MOST`], and the method to a short text.
     #[must_use]
     pub fn held(mut self) -> Self {
         for part in [
@@ -160,6 +161,7 @@ impl Energy {
         ] {
             *part = (*part).min(Self::MOST);
         }
+        self.method = echo(&self.method);
         self
     }
 
@@ -331,6 +333,8 @@ mod tests {
         assert!(!absurd.is_sane());
         let held = absurd.held();
         assert_eq!((held.microjoules, held.high_microjoules, held.is_sane()), (Energy::MOST, Energy::MOST, true));
+        let strange = Energy::exact(Energy::MOST, quality, &format!("m\0{}", "x".repeat(1_000))).held();
+        assert!(strange.method.starts_with("mx") && strange.method.len() < 100);
         let ordinary = Energy::exact(Microjoules::new(7), quality, "m/1");
         assert_eq!(ordinary.clone().held(), ordinary);
         let terms = EnergyTerms { idle_ppm: u64::MAX, ..EnergyTerms::default() };

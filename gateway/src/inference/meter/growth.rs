@@ -22,9 +22,9 @@ impl Meter {
     ///
     /// # Errors
     /// When the node goes on beyond what it was allowed.
-    pub(in crate::inference) fn observe(&mut self, mut frame: UsageFrame) -> Result<(), String> {
+    pub(in crate::inference) fn observe(&mut self, frame: UsageFrame) -> Result<(), String> {
         // What no request takes would not fit the database, and keep the whole record out of it.
-        frame.energy = frame.energy.held();
+        let mut frame = frame.held();
         let Some(running) = &mut self.running else { return Ok(()) };
         if frame.completion_tokens > self.limit.saturating_add(TOKENS_ON_THE_WAY) {
             if running.model.names_tokens {

@@ -84,10 +84,9 @@ impl Meter {
 
     /// A node that has not begun to answer says what it has used. Nothing of it is the answer's as long as another one may
     /// give that.
-    pub(in crate::inference) fn uses(&mut self, number: u32, mut frame: UsageFrame) {
-        frame.energy = frame.energy.held();
+    pub(in crate::inference) fn uses(&mut self, number: u32, frame: UsageFrame) {
         if let Some(attempt) = self.asked.iter_mut().find(|attempt| attempt.number == number) {
-            attempt.used = Some(frame);
+            attempt.used = Some(frame.held());
         }
     }
 
