@@ -6,6 +6,8 @@ import { events } from "./sse.js";
 
 export { Problem };
 
+const SETTLING_MILLISECONDS = 200;
+
 /** Reads. Of `query` what is null, undefined or empty is left out. */
 export const get = (path, query, options) => json("GET", path + queryString(query), undefined, options);
 export const post = (path, body, options) => json("POST", path, body, options);
@@ -51,6 +53,30 @@ export function useLoaded(load, dependencies = []) {
     }, [...dependencies, turn]);
     const reload = useCallback(() => setTurn((count) => count + 1), []);
     return { ...state, reload };
+}
+
+/** A value once it has stayed as it is for a moment: what is typed isn't asked for letter by letter. */
+export function useSettled(value) {
+    const [settled, setSettled] = useState(value);
+    useEffect(() => {
+        const timer = setTimeout(() => setSettled(value), SETTLING_MILLISECONDS);
+        return () => clearTimeout(timer);
+    }, [value]);
+    return settled;
+}
+
+/**
+ * For lists that are read page by page, newest first: `before` is what the API is asked with, and `steps` are the pager's,
+ * from the `next` of the page that is shown.
+ */
+export function useTurning() {
+    const [turned, setTurned] = useState([]);
+    const before = turned.at(-1);
+    const steps = (next) => ({
+        onNewer: before ? () => setTurned(turned.slice(0, -1)) : null,
+        onOlder: next ? () => setTurned([...turned, next]) : null,
+    });
+    return { before, steps, restart: () => setTurned([]) };
 }
 
 async function json(method, path, body, options) {

@@ -4,7 +4,7 @@ import { html, useEffect, useRef, useState } from "./html.js";
 
 /** An id for what a label or a description refers to. */
 let made = 0;
-function useId(prefix) {
+export function useId(prefix) {
     const id = useRef(null);
     id.current ??= `${prefix}-${++made}`;
     return id.current;

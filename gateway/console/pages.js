@@ -1,4 +1,4 @@
-/** Every page of the console, in the order of the navigation. */
+/** Every page of the console, in the order of the navigation. What has no group stands below the name of who is signed in. */
 export const PAGES = [
     { name: "overview", label: "Overview", group: "Use", load: () => import("./pages/overview.js") },
     { name: "playground", label: "Playground", group: "Use", load: () => import("./pages/playground.js") },
@@ -14,4 +14,5 @@ export const PAGES = [
         adminsOnly: true,
         load: () => import("./pages/administration.js"),
     },
+    { name: "account", label: "Account", load: () => import("./pages/account.js") },
 ];

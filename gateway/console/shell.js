@@ -37,7 +37,17 @@ export function Shell({ me, current, onSignOut, children }) {
             <footer>
                 <p class="who" title=${me.email}><strong>${me.name}</strong><span>${me.email}</span></p>
                 <${Theme} />
-                <${Button} kind="quiet" onClick=${onSignOut}>Sign out<//>
+                <div class="own">
+                    <a
+                        class="button quiet"
+                        href="#/account"
+                        aria-current=${current === "account" ? "page" : undefined}
+                        onClick=${() => setOpen(false)}
+                    >
+                        Account
+                    </a>
+                    <${Button} kind="quiet" onClick=${onSignOut}>Sign out<//>
+                </div>
             </footer>
         </div>
         <main id="main" tabindex="-1" ref=${main}>${children}</main>
@@ -49,7 +59,7 @@ export function Brand() {
 }
 
 function Navigation({ me, current, onFollow }) {
-    const shown = PAGES.filter((page) => !page.adminsOnly || me.is_admin);
+    const shown = PAGES.filter((page) => page.group && (!page.adminsOnly || me.is_admin));
     const groups = [...new Set(shown.map((page) => page.group))];
     const link = ({ name, label }) => html`<li>
         <a href=${`#/${name}`} aria-current=${name === current ? "page" : undefined} onClick=${onFollow}>${label}</a>

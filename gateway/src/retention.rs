@@ -98,6 +98,9 @@ async fn delete_months(connection: &mut sqlx::PgConnection, keep: i32) -> Result
         .execute(&mut *connection)
         .await?;
     sqlx::query!("delete from requests_default where id < first_id_at($1)", border).execute(&mut *connection).await?;
+    // Sums go with what was summed up.
+    sqlx::query!("delete from usage_changes where start < $1", border).execute(&mut *connection).await?;
+    sqlx::query!("delete from usage_sums where start < $1", border).execute(&mut *connection).await?;
     sqlx::query_scalar!(r#"select month as "month!" from drop_months_before($1) as month order by month"#, border)
         .fetch_all(connection)
         .await
@@ -156,6 +159,8 @@ mod tests {
         let attempts =
             sqlx::query_scalar!("select request_id from attempts order by 1").fetch_all(&database).await.unwrap();
         assert_eq!(attempts, survivors);
+        let summed = sqlx::query_scalar!(r#"select sum(requests)::bigint as "requests!" from usage_changes"#);
+        assert_eq!(summed.fetch_one(&database).await.unwrap(), survivors.len() as i64);
         let mut expected: Vec<String> = (-1..=AHEAD).map(|months| name(month_start(now, months))).collect();
         expected.push("default".to_owned());
         assert_eq!(partitions(&database).await, expected);

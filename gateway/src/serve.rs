@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accounting::Accounting;
 use crate::aliases::Aliases;
+use crate::api::usage;
 use crate::app::{App, Parts};
 use crate::auth::guesses::Guesses;
 use crate::auth::key::Keys;
@@ -66,6 +67,7 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     let hearing = tokio::spawn(changes::follow(app.clone()));
     app.tasks.spawn(audit::run_nightly(app.database.clone(), app.closing.clone()));
     app.tasks.spawn(retention::run(app.clone(), config.keep_months));
+    app.tasks.spawn(usage::gather::run(app.clone()));
     app.tasks.spawn(energy::day::run(app.clone()));
     app.tasks.spawn(energy::stay_current(app.clone()));
     if let Some(file) = &config.sampling_key_file {

@@ -1,11 +1,11 @@
-/** What administrators set: credits, limits, aliases, shares, attached servers. */
+/** What administrators set: credits, limits, aliases, shares, attached servers. Accounts have tests of their own. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { ADMIN_TOKEN, me } from "./operators.mjs";
 import { MODEL, PHONE, accessible, ask, fits, goTo, picture, signedIn, withPage } from "./support.mjs";
 
-const PARTS = ["Credits", "Limits", "Aliases", "Prices", "Shares", "Attached servers"];
+const PARTS = ["Accounts", "Credits", "Limits", "Aliases", "Prices", "Shares", "Attached servers", "Audit log"];
 
 test("who is no administrator finds no such page", () =>
     withPage(async (page) => {
@@ -27,7 +27,7 @@ test("every part shows what is set, without a serious finding", () =>
             await page.waitForFunction(() => document.querySelector("main .busy") === null);
             await accessible(page);
         }
-        await goTo(page, "administration");
+        await goTo(page, "administration?part=credits");
         await page.getByText("Available").waitFor();
         await page.emulateMedia({ colorScheme: "light" });
         await picture(page, "administration-light");
@@ -39,7 +39,7 @@ test("credits are topped up once, after a question", () =>
     withPage(async (page) => {
         const balance = async () => BigInt((await ask("GET", "/api/ledger/balance", { bearer: ADMIN_TOKEN })).balance.nanocredits);
         const before = await balance();
-        await signedIn(page, "administration");
+        await signedIn(page, "administration?part=credits");
         await page.getByRole("button", { name: "Post it …" }).click();
         await page.getByText("Give a decimal such as 12.5").waitFor();
         await page.getByText("Say why: it stands in the ledger.").waitFor();
@@ -81,10 +81,12 @@ test("an id that is none is said beside the field, and one that nobody has by th
     withPage(
         async (page) => {
             await signedIn(page, "administration?part=limits");
-            await page.getByLabel("Id").fill("ana@example.com");
+            const account = page.getByRole("combobox", { name: "Account" });
+            await account.fill("ana@example.com");
             await page.getByRole("button", { name: "Show" }).click();
-            await page.getByText("Give the id, such as").waitFor();
-            await page.getByLabel("Id").fill("01a217a0-0000-7000-8000-000000000000");
+            await page.getByText("Choose an account of those found, or give the id, such as").waitFor();
+            assert.equal(await account.getAttribute("aria-invalid"), "true");
+            await account.fill("01a217a0-0000-7000-8000-000000000000");
             await page.getByRole("button", { name: "Show" }).click();
             await page.getByText("There is no user or account of this id.").waitFor();
         },

@@ -21,6 +21,13 @@ export function me() {
     return ask("GET", "/api/me", { bearer: ADMIN_TOKEN });
 }
 
+/** Makes a user, and gives what to sign in with, their id and their account's. */
+export async function newUser(name) {
+    const email = `${process.hrtime.bigint()}@example.com`;
+    const made = await ask("POST", "/api/users", { bearer: ADMIN_TOKEN, body: { email, name, is_admin: false } });
+    return { email, name, ...made };
+}
+
 /** Lets a node join that never connects, as its program would, and gives its id. */
 export async function joined(name) {
     const { token } = await ask("POST", "/api/enrolment-tokens", { bearer: ADMIN_TOKEN });

@@ -65,10 +65,10 @@ function watch(page, refusals) {
 }
 
 /** Signs in and goes to a page of the console, such as "keys" or "requests?model=x". */
-export async function signedIn(page, to = "overview") {
+export async function signedIn(page, to = "overview", { email = EMAIL, password = PASSWORD } = {}) {
     await page.goto(`${CONSOLE_URL}#/${to}`);
-    await page.getByLabel("E-mail address").fill(EMAIL);
-    await page.getByLabel("Password").fill(PASSWORD);
+    await page.getByLabel("E-mail address").fill(email);
+    await page.getByLabel("Password").fill(password);
     await page.getByRole("button", { name: "Sign in" }).click();
     await page
         .getByRole("navigation", { name: "Console" })

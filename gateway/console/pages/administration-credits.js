@@ -1,10 +1,10 @@
 /** What an account has, and what moves it: top-ups, grants, refunds, corrections, payouts. */
-import { get, post, useLoaded } from "../api.js";
+import { get, post, useLoaded, useTurning } from "../api.js";
 import { Busy, Button, Card, Dialog, Field, Figure, Figures, Notice, Pager, Table, Trouble } from "../components.js";
 import { credits, moment } from "../format.js";
 import { html, useRef, useState } from "../html.js";
 import { useAction } from "./node-actions.js";
-import { SubjectForm, wrongId } from "./administration-subject.js";
+import { SubjectForm, useSubject, wrongId } from "./administration-subject.js";
 
 const LINES = 50;
 const KINDS = {
@@ -15,33 +15,29 @@ const KINDS = {
     payout: ["Payout", "Earnings of the account's nodes that leave the ledger."],
 };
 
-export function Credits({ me }) {
-    const [account, setAccount] = useState(me.account);
-    const [turned, setTurned] = useState([]);
-    const before = turned.at(-1);
+export function Credits({ me, account: asked }) {
+    const [subject, setSubject] = useSubject({ kind: "account", id: asked ?? me.account });
+    const { id: account } = subject;
+    const { before, steps, restart } = useTurning();
     const load = async (signal) => {
         const ask = (path, query) => get(path, { account, ...query }, { signal });
         const [balance, lines] = await Promise.all([ask("/api/ledger/balance"), ask("/api/ledger", { limit: LINES, before })]);
         return { balance, lines };
     };
     const { value, problem, loading, reload } = useLoaded(load, [account, before]);
-    const choose = ({ id }) => {
-        setAccount(id);
-        setTurned([]);
+    const choose = (another) => {
+        setSubject(another);
+        restart();
     };
     const shown = value?.balance.account === account && !problem;
     return html`<${Card} title="Credits of an account" wide>
-        <${SubjectForm} kinds=${[["account", "an account"]]} initial=${{ id: me.account }} onChosen=${choose} busy=${loading} />
+        <${SubjectForm} kinds=${["account"]} subject=${subject} onChosen=${choose} busy=${loading} focused=${Boolean(asked)} />
         ${problem && html`<${Trouble} problem=${problem} retry=${reload} />`}
         ${shown
             ? html`<${Balance} balance=${value.balance} />
-                  <${Move} key=${account} account=${account} onDone=${reload} />
+                  <${Move} key=${account} account=${subject} onDone=${reload} />
                   <${Lines} lines=${value.lines.data} />
-                  <${Pager}
-                      onNewer=${before ? () => setTurned(turned.slice(0, -1)) : null}
-                      onOlder=${value.lines.next ? () => setTurned([...turned, value.lines.next]) : null}
-                      shown=${value.lines.data.length}
-                  />`
+                  <${Pager} ...${steps(value.lines.next)} shown=${value.lines.data.length} />`
             : !problem && html`<${Busy} />`}
     <//>`;
 }
@@ -125,11 +121,14 @@ function Confirm({ account, form, idempotencyKey, onClose, onDone }) {
     const press = () =>
         run(async () => {
             const headers = { "idempotency-key": idempotencyKey };
-            onDone(await post("/api/ledger/events", body(account, form), { headers }));
+            onDone(await post("/api/ledger/events", body(account.id, form), { headers }));
         });
     const [word] = KINDS[form.kind];
     return html`<${Dialog} title=${`${word}: ${form.credits} credits?`} onClose=${onClose}>
-        <p>Account <code>${account}</code>, for “${form.reason}”. It stays in the books for ever; a mistake is put right by another event.</p>
+        <p>
+            Account <strong>${account.words}</strong> <code>${account.id}</code>, for “${form.reason}”. It stays in the books for
+            ever; a mistake is put right by another event.
+        </p>
         ${problem && html`<${Notice} kind="error">${problem.message}<//>`}
         <div class="actions">
             <${Button} onClick=${onClose}>Cancel<//>

@@ -3,12 +3,8 @@ import { get, put, useLoaded } from "../api.js";
 import { Busy, Button, Card, Field, Notice, Trouble } from "../components.js";
 import { html, useState } from "../html.js";
 import { useAction } from "./node-actions.js";
-import { SubjectForm } from "./administration-subject.js";
+import { SubjectForm, useSubject } from "./administration-subject.js";
 
-const KINDS = [
-    ["account", "an account"],
-    ["user", "a user"],
-];
 const COUNTS = [
     ["requests_per_minute", "Requests in a minute"],
     ["tokens_per_minute", "Tokens in a minute"],
@@ -24,13 +20,13 @@ const LISTS = [
     ["networks", "Networks", "Addresses and networks from which requests may come, one on each line; left empty, all."],
 ];
 
-export function Limits({ me }) {
-    const [subject, setSubject] = useState({ kind: "account", id: me.account });
+export function Limits({ me, account: asked }) {
+    const [subject, setSubject] = useSubject({ kind: "account", id: asked ?? me.account });
     const path = `/api/limits/${subject.kind}/${subject.id}`;
     const { value, problem, loading, reload } = useLoaded((signal) => get(path, null, { signal }), [path]);
     return html`<${Card} title="Limits" wide>
         <p class="hint">They hold for all keys together. A key's own limits are set with the key.</p>
-        <${SubjectForm} kinds=${KINDS} initial=${subject} onChosen=${setSubject} busy=${loading} />
+        <${SubjectForm} kinds=${["account", "user"]} subject=${subject} onChosen=${setSubject} busy=${loading} focused=${Boolean(asked)} />
         ${problem && html`<${Trouble} problem=${problem} retry=${reload} />`}
         ${value?.id === subject.id && !problem
             ? html`<${Form} key=${path} path=${path} limits=${value.limits} onDone=${reload} />`

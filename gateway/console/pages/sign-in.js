@@ -13,8 +13,8 @@ export function SignInPage({ onSignedIn }) {
         <h1>Sign in</h1>
         <${SignIn} onSignedIn=${onSignedIn} />
         <p class="hint">
-            <code>commonwatt up</code> prints the first address and its password. Further users are made with${" "}
-            <code>commonwatt admin create-user</code>.
+            <code>commonwatt up</code> prints the first address and its password. Further users are made by administrators, or
+            with <code>commonwatt admin create-user</code>.
         </p>
     </main>`;
 }
@@ -71,8 +71,8 @@ function incomplete(email, password) {
     return password === "" ? { password: "Enter your password." } : null;
 }
 
-/** What went wrong with neither of the fields. */
-function Elsewhere({ problem }) {
+/** What went wrong with none of a form's fields: too many wrong passwords are told with the time to wait. */
+export function Elsewhere({ problem }) {
     if (!problem?.message || problem.status === 401) return null;
     if (problem.status !== 429) return html`<${Notice} kind="error">${problem.message}<//>`;
     return html`<${Notice} kind="warning" title="Too many tries.">

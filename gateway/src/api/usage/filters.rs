@@ -17,6 +17,12 @@ pub struct Filters {
 }
 
 impl Filters {
+    /// True when they take all.
+    pub fn is_empty(&self) -> bool {
+        let ids = [&self.keys, &self.users, &self.nodes];
+        ids.into_iter().all(Vec::is_empty) && self.models.is_empty() && self.outcomes.is_empty()
+    }
+
     /// At most one of each.
     pub fn one(
         key: Option<Uuid>,
@@ -55,6 +61,12 @@ pub fn span(
         return Err(Problem::bad_request("`from` lies before `to`."));
     }
     Ok((since_epoch(from), since_epoch(to)))
+}
+
+/// When the request of an id came, to the millisecond.
+pub fn began(id: Uuid) -> OffsetDateTime {
+    let milliseconds = i128::from(u64::try_from(id.as_u128() >> 80).unwrap_or_default());
+    OffsetDateTime::from_unix_timestamp_nanos(milliseconds * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 /// The time of an id begins in 1970.

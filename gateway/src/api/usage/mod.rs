@@ -1,7 +1,8 @@
 //! What the account has used and what it cost: over time ([`over_time`]), and request by request ([`requests`]).
 //!
 //! A request's time is its id's: ids are UUIDv7, so a range of time is a range of ids, which the index of an account and
-//! the monthly partitions are made for.
+//! the monthly partitions are made for. Whole hours and days are read off the table `usage_sums` ([`parts`]), which
+//! triggers and [`gather`] keep the same as the rows at every moment.
 
 pub mod over_time;
 
@@ -10,6 +11,12 @@ pub mod requests;
 pub mod filters;
 
 pub mod sums;
+
+mod parts;
+
+mod hours;
+
+pub mod gather;
 
 pub mod table;
 

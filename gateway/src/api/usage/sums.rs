@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::cursor::Cursor;
 use super::filters::Filters;
+use super::parts::Parts;
 use super::{Cost, Joules};
 
 /// How long a bucket is. Buckets begin on UTC's borders.
@@ -144,44 +145,65 @@ pub async fn sums(
     let filters = &question.filters;
     // Buckets before the cursor's need not be summed up again.
     let from = after.map_or(question.from, |after| after.start.max(question.from));
+    let parts = Parts::of(from, question.to, question.bucket);
     sqlx::query_as!(
         UsageRow,
-        r#"with sums as (
-               select date_trunc($4, to_timestamp(('x' || translate(left(id::text, 13), '-', ''))::bit(48)::bigint
-                       / 1000.0), 'UTC') as start,
-                   case when $5 then key_id end as key, case when $6 then user_id end as user_id,
-                   case when $7 then model end collate "C" as model, case when $8 then node_id end as node,
-                   case when $9 then outcome end collate "C" as outcome, count(*) as requests,
+        r#"with parts as (
+               select u.start, key_id, user_id, model, node_id, outcome, requests, prompt_tokens, cached_tokens,
+                   completion_tokens, nanocredits, microjoules, facility_microjoules, micrograms_co2e
+               from unnest($2::text[], $3::timestamptz[], $4::timestamptz[]) as part (span, since, until)
+               join usage_sums u on u.account_id = $1 and u.span = part.span and u.start >= part.since
+                   and u.start < part.until
+               union all
+               select start, key_id, user_id, model, node_id, outcome, requests, prompt_tokens, cached_tokens,
+                   completion_tokens, nanocredits, microjoules, facility_microjoules, micrograms_co2e
+               from usage_changes where account_id = $1 and start >= $5 and start < $6
+               union all
+               select to_timestamp(('x' || translate(left(id::text, 13), '-', ''))::bit(48)::bigint / 1000.0), key_id,
+                   user_id, model, node_id, outcome, 1, prompt_tokens, cached_tokens, completion_tokens, nanocredits,
+                   microjoules, coalesce(site.facility, 0), coalesce(site.micrograms, 0)
+               from unnest($7::timestamptz[], $8::timestamptz[]) as part (since, until)
+               join requests on account_id = $1 and id >= first_id_at(part.since) and id < first_id_at(part.until)
+               left join lateral (select sum(facility_microjoules) as facility, sum(micrograms_co2e) as micrograms
+                   from request_energy e where e.request_id = requests.id and e.delivered and e.believed) as site on true),
+           sums as (
+               select date_trunc($9, start, 'UTC') as start,
+                   case when $10 then key_id end as key, case when $11 then user_id end as user_id,
+                   case when $12 then model end collate "C" as model, case when $13 then node_id end as node,
+                   case when $14 then outcome end collate "C" as outcome, sum(requests)::bigint as requests,
                    least(sum(prompt_tokens), 9223372036854775807)::bigint as prompt_tokens,
                    least(sum(cached_tokens), 9223372036854775807)::bigint as cached_tokens,
                    least(sum(completion_tokens), 9223372036854775807)::bigint as completion_tokens,
                    least(sum(nanocredits), 9223372036854775807)::bigint as nanocredits,
                    least(sum(microjoules), 9223372036854775807)::bigint as microjoules,
-                   least(coalesce(sum(site.facility), 0), 9223372036854775807)::bigint as facility_microjoules,
-                   least(coalesce(sum(site.micrograms), 0), 9223372036854775807)::bigint as micrograms_co2e
-               from requests left join lateral (select sum(facility_microjoules) as facility,
-                       sum(micrograms_co2e) as micrograms from request_energy e
-                   where e.request_id = requests.id and e.delivered and e.believed) as site on true
-               where account_id = $1 and id >= first_id_at($2) and id < first_id_at($3)
-                   and ($10::uuid[] = '{}' or key_id = any($10)) and ($11::uuid[] = '{}' or user_id = any($11))
-                   and ($12::text[] = '{}' or model = any($12)) and ($13::uuid[] = '{}' or node_id = any($13))
-                   and ($14::text[] = '{}' or outcome = any($14))
-               group by 1, 2, 3, 4, 5, 6)
+                   least(sum(facility_microjoules), 9223372036854775807)::bigint as facility_microjoules,
+                   least(sum(micrograms_co2e), 9223372036854775807)::bigint as micrograms_co2e
+               from parts
+               where ($15::uuid[] = '{}' or key_id = any($15)) and ($16::uuid[] = '{}' or user_id = any($16))
+                   and ($17::text[] = '{}' or model = any($17)) and ($18::uuid[] = '{}' or node_id = any($18))
+                   and ($19::text[] = '{}' or outcome = any($19))
+               group by 1, 2, 3, 4, 5, 6
+               having sum(requests) > 0)
            select start as "start!", key, user_id as user, model, node, outcome, requests as "requests!",
                prompt_tokens as "prompt_tokens!", cached_tokens as "cached_tokens!",
                completion_tokens as "completion_tokens!", nanocredits as "nanocredits!", nanocredits as "cost!: Cost",
                microjoules as "microjoules!", microjoules as "joules!: Joules",
                facility_microjoules as "facility_microjoules!", micrograms_co2e as "micrograms_co2e!"
            from sums
-           where $15::timestamptz is null
-               or (start, coalesce(key, $21), coalesce(user_id, $21), coalesce(model, ''), coalesce(node, $21),
+           where $20::timestamptz is null
+               or (start, coalesce(key, $26), coalesce(user_id, $26), coalesce(model, ''), coalesce(node, $26),
                    coalesce(outcome, ''))
-               > ($15, coalesce($16, $21), coalesce($17, $21), coalesce($18, ''), coalesce($19, $21), coalesce($20, ''))
+               > ($20, coalesce($21, $26), coalesce($22, $26), coalesce($23, ''), coalesce($24, $26), coalesce($25, ''))
            order by start, key nulls first, user_id nulls first, model nulls first, node nulls first, outcome nulls first
-           limit $22"#,
+           limit $27"#,
         question.account,
-        from,
-        question.to,
+        &parts.words as &[&str],
+        &parts.sums.from,
+        &parts.sums.to,
+        parts.from,
+        parts.to,
+        &parts.rows.from,
+        &parts.rows.to,
         question.bucket.word(),
         key,
         user,

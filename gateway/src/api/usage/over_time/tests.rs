@@ -6,6 +6,7 @@ use time::Duration;
 use time::macros::datetime;
 
 use super::*;
+use crate::api::usage::gather::gather;
 use crate::api::usage::synthetic::{Meant, Row, cell, cells, insert, month_start, two_months};
 
 type Group = (OffsetDateTime, Option<Uuid>, Option<Uuid>, Option<String>, Option<Uuid>, Option<String>);
@@ -82,6 +83,26 @@ async fn sums_equal_the_rows_and_pages_the_whole(database: PgPool) {
             let expected = added(rows.iter().filter(ours), &query(&text).unwrap());
             assert_eq!(ask_all(&database, account, &text, 1000).await, expected, "{text}");
             assert_eq!(ask_all(&database, account, &text, 7).await, expected, "{text}");
+        }
+        // What is gathered and what is not yet add up.
+        gather(&database).await.unwrap();
+    }
+}
+
+#[sqlx::test(migrator = "crate::MIGRATOR")]
+async fn a_span_that_keeps_to_no_border_is_summed_up_to_the_millisecond(database: PgPool) {
+    let (account, rows) = two_months();
+    insert(&database, &rows).await;
+    gather(&database).await.unwrap();
+    let mut ours: Vec<&Row> = rows.iter().filter(|row| row.account == account).collect();
+    ours.sort_by_key(|row| row.at);
+    let text = |at: OffsetDateTime| at.format(&time::format_description::well_known::Rfc3339).unwrap();
+    for (first, last) in [(0, 1), (0, 40), (3, 90), (90, 150)] {
+        let (from, to) = (ours[first].at, ours[last].at);
+        for bucket in ["hour", "day", "month"] {
+            let text = format!("from={}&to={}&bucket={bucket}&group_by=model", text(from), text(to));
+            let within = ours.iter().copied().filter(|row| row.at >= from && row.at < to);
+            assert_eq!(ask_all(&database, account, &text, 1000).await, added(within, &query(&text).unwrap()), "{text}");
         }
     }
 }

@@ -9,11 +9,12 @@ use openapi::price::Price;
 use openapi::units::Microjoules;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime, PrimitiveDateTime};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::filters::{Filters, since_epoch};
+use super::filters::{Filters, began, since_epoch};
+use super::hours::hours;
 use super::table::{Format, Page, Reply, Table, checked_limit, cut};
 use super::{Cost, Joules};
 use crate::app::App;
@@ -54,6 +55,7 @@ const TABLE: Table = Table {
     ],
     cursor: "before",
 };
+const END_OF_TIME: OffsetDateTime = PrimitiveDateTime::MAX.assume_utc();
 const USUAL_ROWS: i64 = 50;
 const MOST_ROWS: i64 = 200;
 
@@ -185,22 +187,25 @@ pub async fn requests(
 async fn page(database: &PgPool, account: Uuid, query: &RequestsQuery) -> Result<Page<RequestSummary>, Problem> {
     let limit = checked_limit(query.limit, USUAL_ROWS, MOST_ROWS)?;
     let filters = Filters::one(query.key, query.user, query.model.as_deref(), query.node, query.outcome);
+    let (since, until) = query.parts(database, account, &filters, limit + 1).await?;
     let mut data = sqlx::query_as!(
         RequestSummary,
-        r#"select id, key_id as key, user_id as user, node_id as node, endpoint, model, streamed, outcome, status,
+        r#"select r.id, key_id as key, user_id as user, node_id as node, endpoint, model, streamed, outcome, status,
                prompt_tokens, cached_tokens, completion_tokens, nanocredits, nanocredits as "cost: Cost", price_version,
                microjoules, low_microjoules, high_microjoules, microjoules as "joules: Joules", energy_tier,
                energy_boundary, energy_method, started_at, first_byte_microseconds, duration_microseconds
-           from requests
-           where account_id = $1 and id >= first_id_at($2)
-               and id < coalesce(least(first_id_at($3), $4), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-               and ($5::uuid[] = '{}' or key_id = any($5)) and ($6::uuid[] = '{}' or user_id = any($6))
-               and ($7::text[] = '{}' or model = any($7)) and ($8::uuid[] = '{}' or node_id = any($8))
-               and ($9::text[] = '{}' or outcome = any($9))
-           order by id desc limit $10"#,
+           from unnest($2::timestamptz[], $3::timestamptz[]) as part (since, until) cross join lateral (
+               select * from requests
+               where account_id = $1 and id >= first_id_at(part.since)
+                   and id < coalesce(least(first_id_at(part.until), $4), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+                   and ($5::uuid[] = '{}' or key_id = any($5)) and ($6::uuid[] = '{}' or user_id = any($6))
+                   and ($7::text[] = '{}' or model = any($7)) and ($8::uuid[] = '{}' or node_id = any($8))
+                   and ($9::text[] = '{}' or outcome = any($9))
+               order by id desc limit $10) as r
+           order by r.id desc limit $10"#,
         account,
-        since_epoch(query.from.unwrap_or(OffsetDateTime::UNIX_EPOCH)),
-        query.to.map(since_epoch),
+        &since,
+        &until as &[Option<OffsetDateTime>],
         query.before,
         &filters.keys,
         &filters.users,
@@ -215,6 +220,31 @@ async fn page(database: &PgPool, account: Uuid, query: &RequestsQuery) -> Result
     data.iter_mut().for_each(RequestSummary::round);
     let next = data.last().filter(|_| more).map(|last| last.id.to_string());
     Ok(Page { data, next })
+}
+
+impl RequestsQuery {
+    /// The parts of time to look into: all at once, or the hours that have some of what is looked for.
+    async fn parts(
+        &self,
+        database: &PgPool,
+        account: Uuid,
+        filters: &Filters,
+        limit: i64,
+    ) -> Result<(Vec<OffsetDateTime>, Vec<Option<OffsetDateTime>>), sqlx::Error> {
+        let since = since_epoch(self.from.unwrap_or(OffsetDateTime::UNIX_EPOCH));
+        let until = self.to.map(since_epoch);
+        if filters.is_empty() {
+            return Ok((vec![since], vec![until]));
+        }
+        let before = self.before.map(|before| began(before) + Duration::MILLISECOND);
+        let end = until.into_iter().chain(before).min().unwrap_or(END_OF_TIME);
+        let hours = hours(database, account, filters, (since, end), limit).await?;
+        let ends = hours.iter().map(|hour| {
+            let end = hour.saturating_add(Duration::HOUR);
+            Some(until.map_or(end, |until| until.min(end)))
+        });
+        Ok((hours.iter().map(|hour| since.max(*hour)).collect(), ends.collect()))
+    }
 }
 
 /// One request with its attempts.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use time::macros::datetime;
 
 use super::*;
+use crate::api::usage::gather::gather;
 use crate::api::usage::synthetic::{Meant, Row, cell, cells, insert, two_months};
 
 fn query(text: &str) -> RequestsQuery {
@@ -60,8 +61,35 @@ async fn filters_narrow_down(database: PgPool) {
     ];
     for (filter, meant) in filters {
         let ours = rows.iter().filter(|row| row.account == account && meant(row, of));
-        assert_eq!(ask_all(&database, account, &filter, 50).await, newest_first(ours), "{filter}");
+        let expected = newest_first(ours);
+        assert_eq!(ask_all(&database, account, &filter, 50).await, expected, "{filter}");
+        assert_eq!(ask_all(&database, account, &filter, 3).await, expected, "{filter}");
+        // The hours are found, gathered or not.
+        gather(&database).await.unwrap();
+        assert_eq!(ask_all(&database, account, &filter, 50).await, expected, "{filter}");
     }
+}
+
+#[sqlx::test(migrator = "crate::MIGRATOR")]
+async fn what_is_rare_is_found_between_any_two_moments(database: PgPool) {
+    let account = Uuid::now_v7();
+    let at = datetime!(2028-02-28 0:00 UTC);
+    let minutes = [0, 1, 59, 60, 61, 23 * 60 + 59, 24 * 60, 24 * 60 + 1, 70 * 60, 70 * 60 + 30];
+    let row =
+        |minute: &i64| Row { model: "rare".to_owned(), ..Row::at(account, at + time::Duration::minutes(*minute)) };
+    let rare: Vec<Row> = minutes.iter().map(row).collect();
+    let common = (0..300).map(|number| Row::at(account, at + time::Duration::minutes(number * 15)));
+    insert(&database, &rare.iter().cloned().chain(common).collect::<Vec<_>>()).await;
+    gather(&database).await.unwrap();
+    let text = |at: OffsetDateTime| at.format(&time::format_description::well_known::Rfc3339).unwrap();
+    for from in &rare {
+        for to in rare.iter().filter(|to| to.at > from.at) {
+            let span = format!("model=rare&from={}&to={}", text(from.at), text(to.at));
+            let within = newest_first(rare.iter().filter(|row| row.at >= from.at && row.at < to.at));
+            assert_eq!(ask_all(&database, account, &span, 2).await, within, "{span}");
+        }
+    }
+    assert_eq!(ask_all(&database, account, "model=rarer", 2).await, Vec::<Uuid>::new());
 }
 
 #[sqlx::test(migrator = "crate::MIGRATOR")]
