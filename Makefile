@@ -23,7 +23,7 @@ FUZZ_PACKAGE := --release --locked --package fuzz --features libfuzzer --target 
 SECONDS ?= 600
 
 .PHONY: up build test faults fuzz energy simulate demo-federation bench lint audit openapi openapi-check sqlx sqlx-check help \
-	docs docs-check dashboards restore million manifests
+	docs docs-check dashboards restore upgrade million manifests
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -114,6 +114,9 @@ dashboards: build ## Show that every panel of the dashboards has data, and that 
 restore: build ## Back a running system up, lose its machine, restore it, and audit the books
 	@$(OPERATIONS)/restore.py || [ $$? -eq 3 ]
 
+upgrade: build ## Replace gateways and nodes of an older commit by today's, under load: make upgrade FROM=<commit>
+	@$(OPERATIONS)/upgrade.py $(FROM) || [ $$? -eq 3 ]
+
 million: build ## Show that the console stays quick over a million requests (a quarter of an hour; COUNT says how many)
 	@$(OPERATIONS)/million.py || [ $$? -eq 3 ]
 
@@ -122,3 +125,7 @@ manifests: build ## Check the systemd units and the Kubernetes manifests
 		$(MANIFESTS).new/bin/python -m pip install --quiet --disable-pip-version-check kubernetes-validate==1.37.0 && \
 		mv $(MANIFESTS).new $(MANIFESTS); }
 	@BIN=$(BIN) $(MANIFESTS)/bin/python -B tests/operations/manifests.py || [ $$? -eq 3 ]
+
+.PHONY: images
+images: ## Build the container images, run docker/compose.yaml with them, and check both (where Docker runs)
+	@$(OPERATIONS)/images.py || [ $$? -eq 3 ]

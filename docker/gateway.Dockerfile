@@ -1,6 +1,10 @@
 # From the repository's root: docker build -f docker/gateway.Dockerfile -t commonwatt-gateway .
 
 FROM rust:1.95-bookworm AS build
+# It writes down what an image is made of. How fast it does so is no matter, hence --debug, which compiles sooner. The same
+# line as in the other Dockerfile, so that it is compiled once for both.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    cargo install --locked --debug cargo-cyclonedx@0.5.9
 # 1 builds for processors older than x86-64-v3, which .cargo/config.toml asks for.
 ARG PORTABLE=
 ENV CARGO_TARGET_DIR=/target
@@ -14,11 +18,13 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
  && find . -type f -exec touch {} + \
  && cargo build --release --locked --workspace --bin commonwatt \
  && cp /target/release/commonwatt /usr/local/bin/
+# The bill of materials: every crate in the program, with its version, licence and checksum.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    cargo cyclonedx --manifest-path gateway/Cargo.toml --format json --spec-version 1.5 \
+ && install -D -m 0644 LICENSE /usr/share/doc/commonwatt/LICENSE \
+ && install -m 0644 gateway/gateway.cdx.json /usr/share/doc/commonwatt/sbom.cdx.json
 
 FROM debian:bookworm-slim
-LABEL org.opencontainers.image.title="Commonwatt gateway" \
-      org.opencontainers.image.description="OpenAI-compatible gateway to language models on independent machines" \
-      org.opencontainers.image.licenses="Apache-2.0"
 # New volumes take the owner and mode of these folders. /bootstrap is open: the node's user reads its token there. Nothing
 # here needs to become another user.
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin commonwatt \
@@ -26,6 +32,7 @@ RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin 
  && install -d -o commonwatt -g commonwatt -m 0755 /bootstrap \
  && find / -xdev -type f -perm /6000 -exec chmod ug-s {} +
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /usr/share/doc/commonwatt /usr/share/doc/commonwatt
 COPY --from=build /usr/local/bin/commonwatt /usr/local/bin/
 USER 10001:10001
 ENV COMMONWATT_DATA=/data COMMONWATT_LISTEN=0.0.0.0:8080
@@ -35,3 +42,13 @@ EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD ["commonwatt", "healthcheck"]
 ENTRYPOINT ["commonwatt"]
 CMD ["serve"]
+# What it was built from, where whoever builds says so. Last, so that another value builds nothing anew.
+ARG VERSION=0.1.0 REVISION=unknown CREATED=1970-01-01T00:00:00Z
+LABEL org.opencontainers.image.title="Commonwatt gateway" \
+      org.opencontainers.image.description="OpenAI-compatible gateway to language models on independent machines" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="docker.io/library/debian:bookworm-slim" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.created="$CREATED" \
+      commonwatt.sbom="/usr/share/doc/commonwatt/sbom.cdx.json"

@@ -91,12 +91,17 @@ create trigger request_energy_note_changed after update on request_energy
 create trigger request_energy_note_gone after delete on request_energy
     referencing old table as old_rows for each statement execute function note_energy();
 
+set local work_mem = '256MB';
 with sites as (
     select request_id, sum(facility_microjoules) as facility, sum(micrograms_co2e) as micrograms
     from request_energy where delivered and believed group by request_id)
 insert into usage_sums
-select account_id, date_trunc(span, hour_of(id), 'UTC'), key_id, user_id, model, node_id, outcome, count(*),
+select account_id, hour_of(id), key_id, user_id, model, node_id, outcome, count(*), sum(prompt_tokens), sum(cached_tokens),
+    sum(completion_tokens), sum(nanocredits), sum(microjoules), coalesce(sum(facility), 0), coalesce(sum(micrograms), 0), 'hour'
+from requests left join sites on sites.request_id = requests.id group by 1, 2, 3, 4, 5, 6, 7;
+insert into usage_sums
+select account_id, date_trunc('day', start, 'UTC'), key_id, user_id, model, node_id, outcome, sum(requests),
     sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(nanocredits), sum(microjoules),
-    coalesce(sum(facility), 0), coalesce(sum(micrograms), 0), span
-from requests left join sites on sites.request_id = requests.id cross join unnest('{hour,day}'::text[]) as span
-group by account_id, 2, key_id, user_id, model, node_id, outcome, span;
+    sum(facility_microjoules), sum(micrograms_co2e), 'day'
+from usage_sums group by 1, 2, 3, 4, 5, 6, 7;
+reset work_mem;

@@ -3,7 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::timeout;
@@ -29,7 +30,12 @@ pub async fn open(url: &str, connections: u32) -> anyhow::Result<PgPool> {
     let mut connection = timeout(AT_START, connect(&options)).await.map_err(|_| {
         anyhow!("the database in DATABASE_URL can't be reached. Is it running, and are user and password right?")
     })?;
-    MIGRATOR.run(&mut connection).await.context("the database's tables can't be brought up to date")?;
+    MIGRATOR.run(&mut connection).await.map_err(|error| match error {
+        MigrateError::VersionMissing(_) => {
+            anyhow!("the database's tables are of a newer version than this program: start that version of it")
+        }
+        error => anyhow!(error).context("the database's tables can't be brought up to date"),
+    })?;
     drop(connection.close().await);
     let pool = PgPoolOptions::new()
         .max_connections(connections)

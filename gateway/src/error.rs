@@ -97,6 +97,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, format!("There is no such {what} in your account."))
     }
 
+    /// 503: too much at once, to be tried again in so many seconds.
+    pub fn overloaded(detail: impl Into<String>, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
     /// 429: too many tries.
     pub fn too_many(detail: impl Into<String>, seconds: u32) -> Self {
         Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }

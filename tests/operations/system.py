@@ -66,6 +66,12 @@ def ask(url, body=None, key=None, headers=None):
         return None, str(error)
 
 
+def forget_settings():
+    """Programs get what the check gives them, and nothing of whoever runs it."""
+    for name in [name for name in os.environ if name.startswith("COMMONWATT_") or name == "DATABASE_URL"]:
+        os.environ.pop(name)
+
+
 def start(command, log, **environment):
     """Starts a program in a process group of its own, with its output in a file."""
     with open(log, "ab") as out:
@@ -111,9 +117,7 @@ class System:
             self.settings["COMMONWATT_SOURCE"] = model
 
     def __enter__(self):
-        inherited = [name for name in os.environ if name.startswith("COMMONWATT_") or name == "DATABASE_URL"]
-        for name in inherited:
-            os.environ.pop(name)
+        forget_settings()
         self.log = self.folder / "up.log"
         self.process = start([program("commonwatt"), "up"], self.log, **self.settings)
         try:

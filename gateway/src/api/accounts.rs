@@ -98,7 +98,7 @@ pub async fn create_user(
         return Err(Problem::bad_request("`email` is no e-mail address."));
     }
     let password = secrets::random().map_err(|error| internal(&error))?;
-    let hashed = app.passwords.hash(&password.clone().into()).await.map_err(|error| internal(&error))?;
+    let hashed = app.passwords.hash(&password.clone().into()).await?;
     let new = NewUser { email: &new.email, name, password_hash: &hashed, is_admin: new.is_admin };
     let taken = || Problem::of(StatusCode::CONFLICT, "There is a user with this address already.");
     let id = user::create(&app.database, new).await?.ok_or_else(taken)?;
@@ -129,12 +129,11 @@ pub async fn change_password(
 ) -> Result<StatusCode, Problem> {
     let found = user::find(&app.database, user.id).await?.ok_or_else(|| Problem::not_found("user"))?;
     let guess = app.guesses.begin(&found.email, address)?;
-    let checked = app.passwords.check(&change.current, Some(found.password_hash)).await;
-    if !checked.map_err(|error| internal(&error))? {
+    if !app.passwords.check(&change.current, Some(found.password_hash)).await? {
         return Err(Problem::forbidden("The current password is wrong."));
     }
     guess.succeeded();
-    let hashed = app.passwords.hash(&change.new).await.map_err(|error| Problem::bad_request(error.to_string()))?;
+    let hashed = app.passwords.hash(&change.new).await?;
     user::set_password(&app.database, user.id, &hashed).await?;
     session::end_others(&app.database, user.id, user.session).await?;
     Ok(StatusCode::NO_CONTENT)

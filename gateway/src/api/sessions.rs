@@ -57,7 +57,7 @@ pub async fn sign_in(
         actor.is(Who { user: found.id, account: found.account_id, session: None, key: None });
     }
     let (id, hash) = found.map(|found| (found.id, found.password_hash)).unzip();
-    let right = app.passwords.check(&credentials.password, hash).await.map_err(|error| internal(&error))?;
+    let right = app.passwords.check(&credentials.password, hash).await?;
     let Some(id) = id.filter(|_| right) else {
         return Err(Problem::unauthorized("The address or the password is wrong."));
     };

@@ -59,12 +59,18 @@ pub(crate) async fn note(State(app): State<App>, mut request: Request, next: Nex
     let tasks = app.tasks.clone();
     let work = async move {
         let response = next.run(request).await;
-        if let Some(who) = actor.0.get() {
-            let status = response.status().as_u16();
-            let act = Act { id, who: Some(*who), address: address.map(|address| address.to_string()), act, status };
-            if let Err(error) = table::add(&app.database, &act).await {
+        let Some(who) = actor.0.get() else { return response };
+        let (is_done, status) = (response.status().is_success(), response.status().as_u16());
+        let act = Act { id, who: Some(*who), address: address.map(|address| address.to_string()), act, status };
+        let database = app.database.clone();
+        let noting = app.tasks.spawn(async move {
+            if let Err(error) = table::add(&database, &act).await {
                 tracing::error!(%error, ?act, "an act could not be noted");
             }
+        });
+        // How long a refusal takes must not tell whether there is such a user.
+        if is_done && let Err(error) = noting.await {
+            tracing::error!(%error, "an act could not be noted");
         }
         response
     };

@@ -1,21 +1,48 @@
 //! Passwords: argon2id, off the threads that serve requests, a few at a time.
 
-use std::sync::Arc;
-
-use anyhow::{Context, anyhow};
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 
+use crate::error::Problem;
+
 /// Each hash takes 19 MiB and a core for a moment.
 const AT_ONCE: usize = 2;
+/// So many more wait for their turn, a few seconds at most.
+const WAITING: usize = 64;
 /// Shorter ones are guessed, longer ones only cost time.
 const LENGTHS: std::ops::RangeInclusive<usize> = 8..=256;
 
+/// Why a password is not looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum Unchecked {
+    #[error("A password has {} to {} characters.", LENGTHS.start(), LENGTHS.end())]
+    Length,
+    #[error("Too many sign in at the same time. Try again shortly.")]
+    Busy,
+    #[error("the password can't be hashed: {0}")]
+    Failed(String),
+}
+
+impl From<Unchecked> for Problem {
+    fn from(unchecked: Unchecked) -> Self {
+        const SECONDS: u32 = 2;
+        match unchecked {
+            Unchecked::Length => Self::bad_request(unchecked.to_string()),
+            Unchecked::Busy => Self::overloaded(unchecked.to_string(), SECONDS),
+            Unchecked::Failed(_) => {
+                tracing::error!("{unchecked}");
+                Self::internal()
+            }
+        }
+    }
+}
+
 /// Hashes and checks passwords.
 pub struct Passwords {
-    permits: Arc<Semaphore>,
+    places: Semaphore,
+    permits: Semaphore,
     /// Checked when a user does not exist, so that the time taken does not tell.
     decoy: String,
 }
@@ -26,17 +53,18 @@ impl Passwords {
     /// # Errors
     /// When the system has no randomness.
     pub fn new() -> anyhow::Result<Self> {
-        Ok(Self { permits: Arc::new(Semaphore::new(AT_ONCE)), decoy: hash_now("a password that nobody has")? })
+        let (places, permits) = (Semaphore::new(AT_ONCE + WAITING), Semaphore::new(AT_ONCE));
+        Ok(Self { places, permits, decoy: hash_now("a password that nobody has")? })
     }
 
     /// The hash to store for a password.
     ///
     /// # Errors
-    /// When the password is too short or too long.
-    pub async fn hash(&self, password: &SecretString) -> anyhow::Result<String> {
+    /// When the password is too short or too long, or too many wait already.
+    pub async fn hash(&self, password: &SecretString) -> Result<String, Unchecked> {
         let password = password.expose_secret().to_owned();
         if !LENGTHS.contains(&password.chars().count()) {
-            return Err(anyhow!("A password has {} to {} characters.", LENGTHS.start(), LENGTHS.end()));
+            return Err(Unchecked::Length);
         }
         self.run(move || hash_now(&password)).await?
     }
@@ -44,8 +72,12 @@ impl Passwords {
     /// True when the password is the one that was hashed. Without a hash it takes as long and is false.
     ///
     /// # Errors
-    /// When the gateway is shutting down.
-    pub async fn check(&self, password: &SecretString, hash: Option<String>) -> anyhow::Result<bool> {
+    /// When too many wait already.
+    pub async fn check(&self, password: &SecretString, hash: Option<String>) -> Result<bool, Unchecked> {
+        // It is nobody's, and need not be kept for its turn.
+        if password.expose_secret().chars().count() > *LENGTHS.end() {
+            return Ok(false);
+        }
         let exists = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.decoy.clone());
         let password = password.expose_secret().to_owned();
@@ -56,17 +88,17 @@ impl Passwords {
         Ok(right.await?.is_some() && exists)
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
-        let _permit = self.permits.acquire().await.context("the gateway is shutting down")?;
-        Ok(tokio::task::spawn_blocking(work).await?)
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Unchecked> {
+        let _place = self.places.try_acquire().map_err(|_| Unchecked::Busy)?;
+        let failed = |error: &dyn std::fmt::Display| Unchecked::Failed(error.to_string());
+        let _permit = self.permits.acquire().await.map_err(|error| failed(&error))?;
+        tokio::task::spawn_blocking(work).await.map_err(|error| failed(&error))
     }
 }
 
-fn hash_now(password: &str) -> anyhow::Result<String> {
-    let hash = Argon2::default()
-        .hash_password(password.as_bytes())
-        .map_err(|error| anyhow!("the password can't be hashed: {error}"))?;
-    Ok(hash.to_string())
+fn hash_now(password: &str) -> Result<String, Unchecked> {
+    let hash = Argon2::default().hash_password(password.as_bytes());
+    hash.map(|hash| hash.to_string()).map_err(|error| Unchecked::Failed(error.to_string()))
 }
 
 #[cfg(test)]
@@ -82,6 +114,19 @@ mod tests {
         assert!(passwords.check(&secret("correct horse"), Some(hash.clone())).await.unwrap());
         assert!(!passwords.check(&secret("battery staple"), Some(hash)).await.unwrap());
         assert!(!passwords.check(&secret("a password that nobody has"), None).await.unwrap());
-        assert!(passwords.hash(&secret("short")).await.is_err());
+        assert!(matches!(passwords.hash(&secret("short")).await, Err(Unchecked::Length)));
+    }
+
+    #[tokio::test]
+    async fn no_more_wait_than_can_have_their_turn_soon() {
+        let passwords = Passwords::new().unwrap();
+        let (right, long) = (SecretString::from("correct horse"), SecretString::from("x".repeat(100_000)));
+        let checks = futures_util::future::join_all((0..100).map(|_| passwords.check(&right, None))).await;
+        let busy = checks.iter().filter(|checked| matches!(checked, Err(Unchecked::Busy))).count();
+        assert_eq!(busy, 100 - AT_ONCE - WAITING);
+        let taken: Vec<_> = (0..AT_ONCE + WAITING).map(|_| passwords.places.try_acquire().unwrap()).collect();
+        assert!(matches!(passwords.check(&long, None).await, Ok(false)), "it takes no place");
+        drop(taken);
+        assert!(passwords.check(&right, None).await.is_ok());
     }
 }

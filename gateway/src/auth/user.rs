@@ -37,6 +37,12 @@ pub async fn find(database: &PgPool, id: Uuid) -> Result<Option<Found>, sqlx::Er
     .await
 }
 
+/// An address as it is stored, so that one address is one user. Letters become small as Unicode has it, here and not in
+/// Postgres, whose ways depend on how the database was made.
+pub fn normalised(email: &str) -> String {
+    email.to_lowercase()
+}
+
 /// A user by address, in any case of letters.
 ///
 /// # Errors
@@ -45,8 +51,8 @@ pub async fn find_by_email(database: &PgPool, email: &str) -> Result<Option<Foun
     sqlx::query_as!(
         Found,
         "select u.id, m.account_id, u.email, u.name, u.is_admin, u.password_hash
-         from users u join members m on m.user_id = u.id where u.email = lower($1) order by m.created_at limit 1",
-        email
+         from users u join members m on m.user_id = u.id where u.email = $1 order by m.created_at limit 1",
+        normalised(email)
     )
     .fetch_optional(database)
     .await
@@ -92,10 +98,10 @@ pub async fn create(database: &PgPool, user: NewUser<'_>) -> Result<Option<Uuid>
     let mut transaction = database.begin().await?;
     let (id, account) = (Uuid::now_v7(), Uuid::now_v7());
     let inserted = sqlx::query!(
-        "insert into users (id, email, name, password_hash, is_admin) values ($1, lower($2), $3, $4, $5)
+        "insert into users (id, email, name, password_hash, is_admin) values ($1, $2, $3, $4, $5)
          on conflict on constraint users_email_key do nothing",
         id,
-        user.email,
+        normalised(user.email),
         user.name,
         user.password_hash,
         user.is_admin

@@ -104,9 +104,10 @@ async fn parts(folder: &Path, file: &str) -> Result<Parts, LoadError> {
     let builder = GgufModelBuilder::new(folder.display().to_string(), vec![file.to_owned()])
         .with_token_source(TokenSource::None)
         .with_max_num_seqs(MAX_SEQUENCES)
-        .with_force_cpu()
         // On a processor the prefix cache is never emptied, and its hits would show one account what another asked.
         .with_prefix_cache_n(None);
+    // Built for accelerators, the engine takes the first that is there.
+    let builder = if cfg!(feature = "cuda") { builder } else { builder.with_force_cpu() };
     let failed = |error: &dyn std::fmt::Display| LoadError::Engine { file: file.to_owned(), reason: error.to_string() };
     build_gguf_pipeline(builder).await.map_err(|error| failed(&error))
 }
