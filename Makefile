@@ -23,7 +23,7 @@ FUZZ_PACKAGE := --release --locked --package fuzz --features libfuzzer --target 
 SECONDS ?= 600
 
 .PHONY: up build test faults fuzz energy simulate demo-federation bench lint audit openapi openapi-check sqlx sqlx-check help \
-	docs docs-check dashboards restore upgrade million manifests
+	docs docs-check dashboards restore upgrade million manifests images
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -126,6 +126,5 @@ manifests: build ## Check the systemd units and the Kubernetes manifests
 		mv $(MANIFESTS).new $(MANIFESTS); }
 	@BIN=$(BIN) $(MANIFESTS)/bin/python -B tests/operations/manifests.py || [ $$? -eq 3 ]
 
-.PHONY: images
 images: ## Build the container images, run docker/compose.yaml with them, and check both (where Docker runs)
 	@$(OPERATIONS)/images.py || [ $$? -eq 3 ]
