@@ -38,6 +38,7 @@ create function hour_of(id uuid) returns timestamptz language sql stable as $$
     select date_trunc('hour', to_timestamp(('x' || translate(left(id::text, 13), '-', ''))::bit(48)::bigint / 1000.0), 'UTC')
 $$;
 
+-- What a request is summed up under stays as it was written: only its figures change.
 create function note_requests() returns trigger language plpgsql as $$
 begin
     if tg_op <> 'DELETE' then

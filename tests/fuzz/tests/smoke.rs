@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a target that is not there fails its test")]
 
-use fuzz::{replay, target};
+use std::path::Path;
+
+use fuzz::{jws, replay, target};
+use gateway::nodes::greeting;
 
 fn smoke(name: &str, mutations: usize) {
     replay::replay(name, mutations, target(name).unwrap());
@@ -26,6 +29,16 @@ fn figures_follow_from_what_a_node_claims() {
 #[test]
 fn what_a_node_says_of_its_answer_fits_the_books() {
     smoke("frame", 10_000);
+}
+
+/// What is never accepted would never be looked at.
+#[test]
+fn a_greeting_that_is_signed_is_accepted() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/greeting");
+    let word = std::fs::read_to_string(corpus.join("signed")).unwrap();
+    let (head, claims) = word.split_once('\n').unwrap();
+    let signed = jws::signed(head.as_bytes(), claims.as_bytes());
+    assert!(greeting::proven(&signed, jws::public_key()).is_some_and(|greeting| greeting.iat == 1_800_000_000));
 }
 
 #[test]
