@@ -2,7 +2,7 @@
 //! can neither use a key nor sign a ticket. Replicas share it.
 //!
 //! A secret is followed by another without anybody noticing: for a while the gateway knows both. One makes all that is new;
-//! what the [others](Standing) have made is still known. [`file`] is where they stand.
+//! what the [others](Standing) have made is still known. [`mod@file`] is where they stand.
 
 mod derived;
 
