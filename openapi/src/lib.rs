@@ -15,6 +15,7 @@
 //! - [`region`]: where a node is
 //! - [`manifest`], [`node`], [`standing`]: what a node is, offers and promises, and what its gateway makes of it; [`blob`]: how
 //!   model files travel between nodes; [`upstream`]: how any other server's answers become a node's
+//! - [`log`]: the public transparency log, its witnesses and its proofs
 
 pub mod units;
 
@@ -67,3 +68,5 @@ pub mod standing;
 pub mod upstream;
 
 pub mod trace;
+
+pub mod log;
