@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::usage::table::checked_limit;
 use super::{administrators_only, checked_name, internal};
 use crate::app::App;
 use crate::auth::accounts::{self, AccountView, Which};
@@ -15,6 +16,7 @@ use crate::body::{Json, Query};
 use crate::error::Problem;
 use crate::secrets;
 
+const USUAL_ROWS: i64 = 50;
 const MOST_ROWS: i64 = 200;
 const LONGEST_TEXT: usize = 200;
 
@@ -49,10 +51,7 @@ pub async fn list(app: App, user: User, Query(query): Query<AccountsQuery>) -> R
     if query.all {
         administrators_only(&user)?;
     }
-    let limit = query.limit.unwrap_or(50);
-    if !(1..=MOST_ROWS).contains(&limit) {
-        return Err(Problem::bad_request(format!("`limit` lies between 1 and {MOST_ROWS}.")));
-    }
+    let limit = checked_limit(query.limit, USUAL_ROWS, MOST_ROWS)?;
     if query.text.as_ref().is_some_and(|text| text.len() > LONGEST_TEXT || text.contains('\0')) {
         return Err(Problem::bad_request(format!("`text` has at most {LONGEST_TEXT} bytes, none of them zero.")));
     }

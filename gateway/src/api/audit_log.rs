@@ -5,12 +5,14 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::usage::table::checked_limit;
 use crate::app::App;
 use crate::audit_log::table::{self, Row};
 use crate::auth::User;
 use crate::body::{Json, Query};
 use crate::error::Problem;
 
+const USUAL_ROWS: i64 = 50;
 const MOST_ROWS: i64 = 200;
 
 /// Which acts.
@@ -82,10 +84,7 @@ pub async fn list(app: App, user: User, Query(query): Query<ActsQuery>) -> Resul
     if query.all {
         super::administrators_only(&user)?;
     }
-    let limit = query.limit.unwrap_or(50);
-    if !(1..=MOST_ROWS).contains(&limit) {
-        return Err(Problem::bad_request(format!("`limit` lies between 1 and {MOST_ROWS}.")));
-    }
+    let limit = checked_limit(query.limit, USUAL_ROWS, MOST_ROWS)?;
     let account = (!query.all).then_some(user.account);
     let rows = table::list(&app.database, account, query.before, limit).await?;
     let is_full = usize::try_from(limit).is_ok_and(|limit| rows.len() == limit);

@@ -7,12 +7,14 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::administrators_only;
+use super::usage::table::checked_limit;
 use crate::app::App;
 use crate::auth::User;
 use crate::body::{Json, Query};
 use crate::error::Problem;
 use crate::ledger::statement::{self, Cursor, Line, Part};
 
+const USUAL_ROWS: i64 = 50;
 const MOST_ROWS: i64 = 200;
 
 /// Money, exactly.
@@ -50,10 +52,7 @@ pub struct Page {
 
 impl Page {
     fn part(&self) -> Result<Part, Problem> {
-        let limit = self.limit.unwrap_or(50);
-        if !(1..=MOST_ROWS).contains(&limit) {
-            return Err(Problem::bad_request(format!("`limit` lies between 1 and {MOST_ROWS}.")));
-        }
+        let limit = checked_limit(self.limit, USUAL_ROWS, MOST_ROWS)?;
         let before = self.before.as_deref().map(str::parse::<Cursor>).transpose();
         let before = before.map_err(|_| Problem::bad_request("`before` is the `next` of the page before."))?;
         Ok(Part { from: self.from, to: self.to, before, limit })

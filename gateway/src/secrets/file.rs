@@ -121,9 +121,9 @@ fn change(folder: &Path, act: impl FnOnce(&mut Vec<Line>) -> anyhow::Result<&'st
     let mut lines = read(&path)?;
     let advice = act(&mut lines)?;
     let described = described(&path, &lines)?;
-    let text = lines.iter().enumerate().map(|(place, (secret, standing))| match (place, standing) {
-        (1.., Standing::Retired) => format!("{secret} {RETIRED}\n"),
-        _ => format!("{secret}\n"),
+    let text = lines.iter().map(|(secret, standing)| match standing {
+        Standing::Trusted => format!("{secret}\n"),
+        Standing::Retired => format!("{secret} {RETIRED}\n"),
     });
     files::write(&path, text.collect::<String>().as_bytes(), OWNER_ONLY)?;
     Ok(format!("{described}\nNow {advice}."))
@@ -149,6 +149,9 @@ fn described(path: &Path, lines: &[Line]) -> anyhow::Result<String> {
 }
 
 fn parse(path: &Path, text: &str) -> anyhow::Result<Vec<Line>> {
+    if text.trim().is_empty() {
+        bail!(damaged(path));
+    }
     let lines = text.lines().filter(|line| !line.trim().is_empty()).enumerate().map(|(place, line)| {
         let mut words = line.split_whitespace();
         let secret = words.next().unwrap_or_default().to_owned();
@@ -246,6 +249,7 @@ mod tests {
             std::fs::write(path(&folder), damaged).unwrap();
             let error = format!("{:#}", Secrets::open(&folder).err().unwrap());
             assert!(error.contains("is damaged") && !error.contains(&good), "{error}");
+            assert!(add(&folder).is_err() && list(&folder).is_err(), "{damaged}");
         }
         std::fs::write(path(&folder), format!("{good}\n\n{} retired\n", random().unwrap())).unwrap();
         assert_eq!(Secrets::open(&folder).unwrap().all().count(), 2);

@@ -98,7 +98,7 @@ impl Reply {
 }
 
 /// The number of rows on a page.
-pub(super) fn checked_limit(given: Option<i64>, usual: i64, most: i64) -> Result<i64, Problem> {
+pub(in crate::api) fn checked_limit(given: Option<i64>, usual: i64, most: i64) -> Result<i64, Problem> {
     let limit = given.unwrap_or(usual);
     if (1..=most).contains(&limit) {
         Ok(limit)
