@@ -15,7 +15,8 @@
 //! - [`region`]: where a node is
 //! - [`manifest`], [`node`], [`standing`]: what a node is, offers and promises, and what its gateway makes of it; [`blob`]: how
 //!   model files travel between nodes; [`upstream`]: how any other server's answers become a node's
-//! - [`log`]: the public transparency log, its witnesses and its proofs
+//! - [`receipt`]: what was served, signed by node and gateway; [`log`]: the public transparency log, its witnesses and its
+//!   proofs
 
 pub mod units;
 
@@ -68,5 +69,7 @@ pub mod standing;
 pub mod upstream;
 
 pub mod trace;
+
+pub mod receipt;
 
 pub mod log;

@@ -1,0 +1,234 @@
+//! What must follow from what in a receipt, and what a gateway must find in a node's before it puts its own name to it.
+
+use super::commitment::Commitment;
+use super::jws::{self, Jws};
+use super::{Alone, NodeReceipt, Receipt, ReceiptEnergy, Shares, VERSION};
+use crate::energy::Energy;
+use crate::price::{BilledTokens, Price};
+use crate::units::{Microjoules, Nanocredits};
+
+/// Microjoules in a kilowatt-hour, over the micrograms in a milligram.
+const MICROJOULES_PER_KWH_MILLI: u128 = 3_600_000_000;
+
+/// Joules of the site, of so many of the machine and of its idle share. Rounded down, as in the database.
+pub fn facility(microjoules: Microjoules, idle: Microjoules, pue_milli: u32) -> Microjoules {
+    let sum = (u128::from(microjoules.get()) + u128::from(idle.get())) * u128::from(pue_milli) / 1_000;
+    Microjoules::new(u64::try_from(sum).unwrap_or(u64::MAX))
+}
+
+/// Micrograms of CO₂ equivalent of so many joules of a site. Rounded down.
+pub fn carbon(facility: Microjoules, mg_per_kwh: u64) -> u64 {
+    let micrograms = u128::from(facility.get()) * u128::from(mg_per_kwh) / MICROJOULES_PER_KWH_MILLI;
+    u64::try_from(micrograms).unwrap_or(u64::MAX)
+}
+
+/// What doesn't follow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Contradiction {
+    #[error("it is of version {0}, and this program knows version {VERSION}")]
+    Version(u8),
+    #[error("the cost is {said} nanocredits, and the tokens at this price cost {due}")]
+    Cost { said: u64, due: u64 },
+    #[error("something was paid for an answer that is free")]
+    PaidForNothing,
+    #[error("what was paid is not shared, or nothing was paid and is shared")]
+    Unshared,
+    #[error("the split's parts are not a whole")]
+    Split,
+    #[error("{whose} share is {said} nanocredits, and by the split it is {due}")]
+    Share { whose: String, said: u64, due: u64 },
+    #[error("the energy's parts are not parts, or it is beyond reason")]
+    Energy,
+    #[error("the site's energy does not follow from the machine's")]
+    Facility,
+    #[error("the carbon does not follow from the energy")]
+    Carbon,
+    #[error("it has neither the node's word nor a reason why not, or both")]
+    NodeOrAlone,
+    #[error("the node's part: {0}")]
+    NodeSignature(jws::NotSigned),
+    #[error("the node's part is about another {0}")]
+    NodeOther(&'static str),
+    #[error("the node's part says {node} {what}, and the gateway's {gateway}")]
+    NodeFigure { what: &'static str, node: u64, gateway: u64 },
+}
+
+impl Receipt {
+    /// Whether everything in it follows from what else is in it, the node's part included.
+    ///
+    /// # Errors
+    /// What doesn't, the first of it.
+    pub fn check(&self) -> Result<Option<NodeReceipt>, Contradiction> {
+        if self.v != VERSION {
+            return Err(Contradiction::Version(self.v));
+        }
+        self.check_cost()?;
+        self.energy.as_ref().map_or(Ok(()), ReceiptEnergy::check)?;
+        match (&self.node_receipt, &self.node_key, self.alone) {
+            (Some(token), Some(key), None) => self.check_node(token, key).map(Some),
+            (None, None, Some(_)) => Ok(None),
+            _ => Err(Contradiction::NodeOrAlone),
+        }
+    }
+
+    fn check_cost(&self) -> Result<(), Contradiction> {
+        let tokens =
+            BilledTokens { prompt: self.prompt_tokens, cached: self.cached_tokens, completion: self.completion_tokens };
+        let due = if self.is_paid { self.price.cost(&tokens) } else { Nanocredits::ZERO };
+        match (self.nanocredits == due, self.is_paid) {
+            (true, _) => {}
+            (false, true) => return Err(Contradiction::Cost { said: self.nanocredits.get(), due: due.get() }),
+            (false, false) => return Err(Contradiction::PaidForNothing),
+        }
+        match &self.shares {
+            Some(shares) if self.nanocredits > Nanocredits::ZERO => shares.check(self.nanocredits),
+            None if self.nanocredits == Nanocredits::ZERO => Ok(()),
+            _ => Err(Contradiction::Unshared),
+        }
+    }
+
+    /// The node's part, if it is the node's and of the same attempt.
+    fn check_node(&self, token: &str, key: &str) -> Result<NodeReceipt, Contradiction> {
+        let key = jws::public_key(key).ok_or(Contradiction::NodeSignature(jws::NotSigned::Signature))?;
+        let jws = Jws::read(token).map_err(Contradiction::NodeSignature)?;
+        let said: NodeReceipt = jws.verify(&key).map_err(Contradiction::NodeSignature)?;
+        let seen = Seen {
+            gateways: std::slice::from_ref(&self.gateway),
+            node: self.node,
+            request: self.id.request,
+            attempt: self.id.attempt,
+            model: &self.model,
+            price: self.price,
+            request_commitment: self.request_commitment,
+            answer_commitment: self.answer_commitment,
+            most_prompt_tokens: u64::MAX,
+            completion_tokens: None,
+        };
+        seen.check(&said)?;
+        // Paid is at most what the node says that it has done.
+        for (what, node, gateway) in [
+            ("tokens of the prompt", said.prompt_tokens, self.prompt_tokens),
+            ("tokens of the answer", said.begun_tokens + said.completion_tokens, self.completion_tokens),
+        ] {
+            if gateway > node {
+                return Err(Contradiction::NodeFigure { what, node, gateway });
+            }
+        }
+        Ok(said)
+    }
+
+    /// Why the gateway signs alone, in words.
+    pub fn why_alone(&self) -> Option<&'static str> {
+        self.alone.map(|alone| match alone {
+            Alone::Attached => "the server is attached to the gateway and signs nothing",
+            Alone::NotReceived => "the node has sent no receipt in time",
+            Alone::Contradicts => "what the node says is not what the gateway has seen",
+        })
+    }
+}
+
+impl Shares {
+    fn check(&self, income: Nanocredits) -> Result<(), Contradiction> {
+        if !self.split.is_whole() {
+            return Err(Contradiction::Split);
+        }
+        let due = self.split.divide(income, self.authors.len());
+        let authors = self.authors.iter().zip(&due.authors);
+        let parts = [
+            ("the operator's", self.operator, due.operator),
+            ("the gateway's", self.gateway, due.gateway),
+            ("the audit fund's", self.audit_fund, due.audit_fund),
+        ];
+        let parts = parts.into_iter().map(|(whose, said, due)| (whose.to_owned(), said, due));
+        let authors = authors.map(|(author, due)| (format!("{}'s", author.author), author.nanocredits, *due));
+        match parts.chain(authors).find(|(_, said, due)| said != due) {
+            Some((whose, said, due)) => Err(Contradiction::Share { whose, said: said.get(), due: due.get() }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ReceiptEnergy {
+    fn check(&self) -> Result<(), Contradiction> {
+        let parts = Energy {
+            microjoules: self.microjoules,
+            low_microjoules: self.low_microjoules,
+            high_microjoules: self.high_microjoules,
+            marginal_microjoules: self.marginal_microjoules,
+            prefill_microjoules: self.prefill_microjoules,
+            tier: self.tier,
+            boundary: self.boundary,
+            method: String::new(),
+            settled: true,
+        };
+        if !parts.is_sane() {
+            return Err(Contradiction::Energy);
+        }
+        if self.facility_microjoules != facility(self.microjoules, self.idle_microjoules, self.pue_milli) {
+            return Err(Contradiction::Facility);
+        }
+        let due = self.grid.as_ref().map(|grid| carbon(self.facility_microjoules, grid.mg_per_kwh));
+        if self.micrograms_co2e == due { Ok(()) } else { Err(Contradiction::Carbon) }
+    }
+}
+
+/// What a gateway has seen of an attempt itself.
+#[derive(Clone, Debug)]
+pub struct Seen<'a> {
+    /// Every name that this gateway goes by, see [`NodeReceipt::gateway`].
+    pub gateways: &'a [String],
+    pub node: uuid::Uuid,
+    pub request: uuid::Uuid,
+    pub attempt: u32,
+    /// The model id.
+    pub model: &'a str,
+    pub price: Price,
+    pub request_commitment: Commitment,
+    /// None when the client got nothing of it.
+    pub answer_commitment: Option<Commitment>,
+    /// More tokens the prompt can't have.
+    pub most_prompt_tokens: u64,
+    /// Tokens of the answer that came from this node; none when the answer was not heard to its end, so that the node may
+    /// have made more.
+    pub completion_tokens: Option<u64>,
+}
+
+impl Seen<'_> {
+    /// Whether the node says the same.
+    ///
+    /// # Errors
+    /// What it says otherwise.
+    pub fn check(&self, said: &NodeReceipt) -> Result<(), Contradiction> {
+        if said.v != VERSION {
+            return Err(Contradiction::Version(said.v));
+        }
+        let answered = self.completion_tokens.is_some() || said.finish_reason.is_some();
+        for (what, is_same) in [
+            ("gateway", self.gateways.contains(&said.gateway)),
+            ("node", said.node == self.node),
+            ("request", said.request == self.request),
+            ("attempt", said.attempt == self.attempt),
+            ("model", said.model == self.model),
+            ("price", said.price == self.price),
+            ("prompt", said.request_commitment == self.request_commitment),
+            // Of an answer that broke off nobody knows how much arrived.
+            ("answer", !answered || self.answer_commitment.is_none_or(|answer| answer == said.answer_commitment)),
+        ] {
+            if !is_same {
+                return Err(Contradiction::NodeOther(what));
+            }
+        }
+        if said.prompt_tokens > self.most_prompt_tokens {
+            let (node, gateway) = (said.prompt_tokens, self.most_prompt_tokens);
+            return Err(Contradiction::NodeFigure { what: "tokens of the prompt", node, gateway });
+        }
+        match self.completion_tokens {
+            Some(gateway) if gateway != said.completion_tokens => {
+                let node = said.completion_tokens;
+                Err(Contradiction::NodeFigure { what: "tokens of the answer", node, gateway })
+            }
+            _ if !said.energy.is_sane() => Err(Contradiction::Energy),
+            _ => Ok(()),
+        }
+    }
+}
