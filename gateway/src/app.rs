@@ -30,6 +30,7 @@ use crate::nodes::Nodes;
 use crate::nodes::blobs::Blobs;
 use crate::nodes::direct::dial::Dialler;
 use crate::prices::Prices;
+use crate::receipts::Receipts;
 use crate::replicas::Replica;
 use crate::responses;
 use crate::secrets::Secrets;
@@ -49,6 +50,7 @@ pub struct Parts {
     /// Reaches the hosts that others have named.
     pub(crate) dialler: Arc<Dialler>,
     pub prices: Prices,
+    pub receipts: Receipts,
     pub aliases: Aliases,
     pub admissions: Arc<Admissions>,
     pub journal: Journal,

@@ -63,6 +63,8 @@ pub mod ledger;
 
 pub mod accounting;
 
+pub mod receipts;
+
 pub mod nodes;
 
 pub mod replicas;

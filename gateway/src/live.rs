@@ -218,6 +218,7 @@ mod tests {
             microjoules: energy.microjoules,
             duration_microseconds: Microseconds::new(1_234_567),
             energy: Some(AttemptEnergy::new(&energy, &terms, true)),
+            noted: None,
         }
     }
 

@@ -27,7 +27,7 @@ use crate::error::{Failure, Problem};
 use crate::nodes::direct::advertise;
 use crate::nodes::{blobs, enrol, key, standing, tunnel};
 use crate::responses::routes as responses;
-use crate::{audit_log, organization, statuses, v1};
+use crate::{audit_log, organization, receipts, statuses, v1};
 
 /// The id of a request, which its reply bears as `x-request-id`.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(responses::cancel))
         .routes(routes!(v1::embeddings))
         .routes(routes!(v1::estimate))
+        .routes(routes!(receipts::routes::show))
         // People and scripts, with a session or a management key
         .routes(routes!(api::sessions::sign_in))
         .routes(routes!(api::sessions::refresh))
@@ -90,6 +91,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(api::events::post))
         .routes(routes!(api::splits::add, api::splits::list))
         .routes(routes!(api::audit_log::list))
+        // Whoever verifies
+        .routes(routes!(receipts::keys::list))
         // Nodes, with a token and then with their own key
         .routes(routes!(enrol::enrol))
         .routes(routes!(tunnel::open))

@@ -36,6 +36,7 @@ use crate::nodes::direct::dial::Dialler;
 use crate::nodes::{self, Nodes, enrol};
 use crate::places::{self, Places};
 use crate::prices::Prices;
+use crate::receipts::{self, Receipts};
 use crate::replicas::{self, Credentials, Internal};
 use crate::responses;
 use crate::retention;
@@ -68,6 +69,8 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     app.tasks.spawn(audit::run_nightly(app.database.clone(), app.closing.clone()));
     app.tasks.spawn(retention::run(app.clone(), config.keep_months));
     app.tasks.spawn(usage::gather::run(app.clone()));
+    receipts::keys::announce(&app.database, &app.secrets).await?;
+    app.tasks.spawn(receipts::sign::run(app.clone()));
     app.tasks.spawn(energy::day::run(app.clone()));
     app.tasks.spawn(energy::stay_current(app.clone()));
     if let Some(file) = &config.sampling_key_file {
@@ -132,6 +135,7 @@ pub(crate) async fn build(
         responses: responses::Settings { store: config.store_responses, keep_days: config.keep_responses_days },
         idempotency: Idempotency::new(database.clone(), accounting.replica.id(), closing.clone()),
         prices: Prices::open(&database, config.default_price).await?,
+        receipts: Receipts::new()?,
         aliases: Aliases::open(&database).await?,
         admissions: Arc::clone(&accounting.admissions),
         journal: accounting.journal.clone(),

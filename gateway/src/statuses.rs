@@ -4,10 +4,10 @@
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::{OpenApi, RefOr, ResponseBuilder};
 
-/// Spells out for `/v1` and `/api` what the one `default` response of each operation stands for.
+/// Spells out for everybody but nodes what the one `default` response of each operation stands for.
 pub(crate) fn spelled_out(mut document: OpenApi) -> OpenApi {
     let paths = document.paths.paths.iter_mut();
-    for (_, path) in paths.filter(|(path, _)| path.starts_with("/v1/") || path.starts_with("/api/")) {
+    for (_, path) in paths.filter(|(path, _)| !path.starts_with("/node/")) {
         operations(path).for_each(spell_out);
     }
     document

@@ -12,6 +12,7 @@ use crate::energy::{EnergyOffer, EnergyTerms};
 use crate::manifest::ModelManifest;
 use crate::model::ModelKind;
 use crate::price::Price;
+use crate::receipt::commitment::Salt;
 use crate::region::Region;
 
 /// On the gateway: a new node presents its one-time token.
@@ -296,6 +297,9 @@ pub struct Ticket {
     pub energy: EnergyTerms,
     /// Used when the client gave none, so that another node can take over the same answer.
     pub seed: i64,
+    /// What hides prompt and answer in the receipt. None: no receipt is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<Salt>,
     /// Seconds since 1970.
     pub exp: u64,
 }

@@ -47,6 +47,11 @@ impl Event {
         self.field("data")
     }
 
+    /// True of what a client reads: an event with data, and without a name.
+    pub fn is_of_answer(&self) -> bool {
+        self.data().is_some() && self.field("event").is_none()
+    }
+
     fn field(&self, name: &str) -> Option<&str> {
         let text = std::str::from_utf8(&self.raw).ok()?;
         text.lines().find_map(|line| {

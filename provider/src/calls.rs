@@ -12,6 +12,7 @@ use openapi::error::ApiError;
 use openapi::sse;
 use serde::Deserialize;
 
+use crate::chain::Chain;
 use crate::error::Failure;
 use crate::router::{Doorway, json};
 
@@ -36,7 +37,7 @@ pub(crate) async fn status(State(door): State<Doorway>) -> Response {
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
 }
 
-/// Which reports a gateway has already.
+/// Which statements a gateway has already.
 #[derive(Deserialize)]
 pub(crate) struct After {
     #[serde(default)]
@@ -48,23 +49,36 @@ pub(crate) async fn energy(
     State(door): State<Doorway>,
     Query(After { after }): Query<After>,
 ) -> Result<Response, Failure> {
-    let log = door.node.energy.log().cloned().ok_or_else(ApiError::internal)?;
-    let newest = log.newest();
-    let events = futures_util::stream::unfold((log, newest, after), |(log, mut newest, after)| async move {
+    let log = door.node.energy.log().ok_or_else(ApiError::internal)?;
+    Ok(statements(Arc::clone(&log.chain), after))
+}
+
+/// The node's receipts for this gateway, those that it still has and then those to come.
+pub(crate) async fn receipts(
+    State(door): State<Doorway>,
+    Query(After { after }): Query<After>,
+) -> Result<Response, Failure> {
+    let gateway = door.gateway.ok_or_else(ApiError::internal)?;
+    Ok(statements(Arc::clone(&gateway.receipts.chain), after))
+}
+
+fn statements(chain: Arc<Chain>, after: u64) -> Response {
+    let newest = chain.newest();
+    let events = futures_util::stream::unfold((chain, newest, after), |(chain, mut newest, after)| async move {
         loop {
             // Marked as seen before the look, so that what comes meanwhile is not missed.
             newest.borrow_and_update();
-            let kept = Arc::clone(&log);
-            let reports = tokio::task::spawn_blocking(move || kept.after(after)).await.ok()?.ok()?;
-            if let Some((last, _)) = reports.last() {
+            let kept = Arc::clone(&chain);
+            let statements = tokio::task::spawn_blocking(move || kept.after(after)).await.ok()?.ok()?;
+            if let Some((last, _)) = statements.last() {
                 let last = *last;
-                let events: String = reports.iter().filter_map(|(_, statement)| sse::data(statement).ok()).collect();
-                return Some((Ok::<_, Infallible>(events), (log, newest, last)));
+                let events: String = statements.iter().filter_map(|(_, statement)| sse::data(statement).ok()).collect();
+                return Some((Ok::<_, Infallible>(events), (chain, newest, last)));
             }
             newest.changed().await.ok()?;
         }
     });
-    Ok(([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response())
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
 }
 
 /// Moves the limit of a running answer to what the ticket says.

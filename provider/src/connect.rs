@@ -19,7 +19,8 @@ use crate::gateway::Gateway;
 use crate::identity::Identity;
 use crate::key::NodeKey;
 use crate::node::Node;
-use crate::router;
+use crate::receipts::Receipts;
+use crate::router::{self, Counter};
 use crate::standing::{self, Answer};
 use crate::ticket::TicketVerifier;
 use crate::told::Told;
@@ -47,7 +48,7 @@ pub async fn stay_connected(
         identity,
         node,
         door: OnceCell::new(),
-        tickets: Mutex::default(),
+        counter: Mutex::default(),
         yields: Mutex::default(),
         tasks: tunnels.clone(),
         stop: stop.clone(),
@@ -123,8 +124,8 @@ struct Dialler {
     node: Arc<Node>,
     /// Set once gateways can dial this node.
     door: OnceCell<()>,
-    /// What checks the gateway's tickets, once it is known.
-    tickets: Mutex<Option<Arc<TicketVerifier>>>,
+    /// What checks the gateway's tickets, once it is known, and what is signed for it.
+    counter: Mutex<Option<Counter>>,
     /// The public key for which another machine has taken this one's place: it is not to be driven out again.
     yields: Mutex<Option<String>>,
     tasks: TaskTracker,
@@ -162,7 +163,7 @@ impl Dialler {
             Some(enrolled) => enrolled,
             None => self.enrol(gateway).await?,
         };
-        let router = router::tunnelled(Arc::clone(&self.node), self.tickets(&enrolled)?, told.clone());
+        let router = router::tunnelled(Arc::clone(&self.node), self.counter(&enrolled)?, told.clone());
         let greeting = self.greeting(&self.identity.key(), &enrolled)?;
         match self.serve(gateway, &enrolled, &greeting, router.clone()).await {
             Err(error) if error.is::<NotEnrolled>() => match self.other_greeting(gateway, &enrolled).await? {
@@ -189,20 +190,24 @@ impl Dialler {
         served
     }
 
-    /// What checks the tickets of the gateway that gave this enrolment: one for all its tunnels, and for its door.
-    fn tickets(&self, enrolled: &Enrolled) -> anyhow::Result<Arc<TicketVerifier>> {
-        let mut known = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.as_ref().filter(|known| known.is_of(enrolled)) {
-            return Ok(Arc::clone(known));
+    /// What checks the tickets of the gateway that gave this enrolment and keeps its receipts: one for all its tunnels, and
+    /// for its door.
+    fn counter(&self, enrolled: &Enrolled) -> anyhow::Result<Counter> {
+        let mut known = self.counter.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.as_ref().filter(|known| known.tickets.is_of(enrolled)) {
+            return Ok(known.clone());
         }
-        let new = Arc::new(TicketVerifier::new(enrolled.node, &enrolled.ticket_key)?);
-        Ok(Arc::clone(known.insert(new)))
+        let tickets = Arc::new(TicketVerifier::new(enrolled.node, &enrolled.ticket_key)?);
+        let data = &self.config.model.data;
+        let receipts = Receipts::open(data, Arc::clone(&self.identity), Arc::clone(&tickets));
+        let receipts = receipts.with_context(|| format!("cannot keep receipts in {}", data.display()))?;
+        Ok(known.insert(Counter { tickets, receipts: Arc::new(receipts) }).clone())
     }
 
     /// The gateway has another key, as the one that this node knows has signed.
     fn follow(&self, enrolled: &Enrolled, succession: &str) -> anyhow::Result<()> {
         let ticket_key =
-            self.tickets(enrolled)?.succeed(succession).context("the gateway has another key, unproven")?;
+            self.counter(enrolled)?.tickets.succeed(succession).context("the gateway has another key, unproven")?;
         self.identity.gateway_has_another_key(&Enrolled { ticket_key, ..enrolled.clone() })?;
         tracing::info!(gateway = %self.gateway, "the gateway signs with another key from now on");
         Ok(())
@@ -226,8 +231,9 @@ impl Dialler {
     /// A node that can't be dialled has its tunnel all the same.
     async fn be_dialled(&self, gateway: &Url, enrolled: &Enrolled) {
         let open = async {
-            let (node, identity, tickets) = (enrolled.node, Arc::clone(&self.identity), self.tickets(enrolled)?);
-            let router = router::tunnelled(Arc::clone(&self.node), Arc::clone(&tickets), Told::default());
+            let (node, identity, counter) = (enrolled.node, Arc::clone(&self.identity), self.counter(enrolled)?);
+            let tickets = Arc::clone(&counter.tickets);
+            let router = router::tunnelled(Arc::clone(&self.node), counter, Told::default());
             let keeper = Keeper { node, identity, tickets };
             direct::open(&self.config.direct, keeper, router, (self.stop.clone(), self.tasks.clone())).await
         };

@@ -57,6 +57,10 @@ pub mod identity;
 
 pub mod ticket;
 
+pub mod chain;
+
+pub mod receipts;
+
 pub mod told;
 
 pub mod answer;

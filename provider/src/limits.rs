@@ -138,6 +138,7 @@ mod tests {
             price,
             energy: openapi::energy::EnergyTerms::default(),
             seed: 0,
+            salt: None,
             exp: 4_102_444_800,
         }
     }

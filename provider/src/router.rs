@@ -8,11 +8,12 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use openapi::blob::{BLOB_PATH, OUTLINE_PATH};
-use openapi::continuation::CONTINUE_PATH;
+use openapi::continuation::{CONTINUE_PATH, SoFar};
 use openapi::energy::report::ENERGY_PATH;
 use openapi::error::ApiError;
 use openapi::model::ModelList;
 use openapi::node::{COUNT_PATH, FAREWELL_PATH, LIMIT_PATH, MOVE_PATH, OFFER_PATH, STATUS_PATH, Ticket};
+use openapi::receipt::RECEIPTS_PATH;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -21,7 +22,8 @@ use crate::answer;
 use crate::blobs;
 use crate::calls;
 use crate::error::Failure;
-use crate::node::Node;
+use crate::node::{Node, Served};
+use crate::receipts::{Draft, Receipts};
 use crate::ticket::TicketVerifier;
 use crate::told::Told;
 
@@ -29,7 +31,14 @@ use crate::told::Told;
 #[derive(Clone)]
 pub struct Doorway {
     pub node: Arc<Node>,
-    tickets: Option<Arc<TicketVerifier>>,
+    pub(crate) gateway: Option<Counter>,
+}
+
+/// What a gateway brings is checked here, and what is done for it written down.
+#[derive(Clone)]
+pub struct Counter {
+    pub tickets: Arc<TicketVerifier>,
+    pub receipts: Arc<Receipts>,
 }
 
 impl Doorway {
@@ -38,7 +47,18 @@ impl Doorway {
     /// # Errors
     /// 401 without one.
     pub fn admit(&self, headers: &HeaderMap) -> Result<Option<Ticket>, ApiError> {
-        self.tickets.as_ref().map(|tickets| tickets.verify(headers)).transpose()
+        self.gateway.as_ref().map(|gateway| gateway.tickets.verify(headers)).transpose()
+    }
+
+    /// Begins to note a request for its receipt, where a gateway wants one.
+    pub(crate) fn draft(
+        &self,
+        served: &Arc<Served>,
+        ticket: Option<&Ticket>,
+        body: &[u8],
+        so_far: &SoFar,
+    ) -> Option<Draft> {
+        self.gateway.as_ref()?.receipts.draft(served, ticket?, body, so_far)
     }
 }
 
@@ -53,18 +73,19 @@ pub fn local(node: Arc<Node>) -> Router {
             async move { openapi_json(&document) }
         }),
     );
-    finish(api, Doorway { node, tickets: None })
+    finish(api, Doorway { node, gateway: None })
 }
 
 /// The door for one gateway: the same API, with a ticket, and what gateway and node say to each other beside it.
 /// `told` keeps what the gateway says of the tunnel.
-pub fn tunnelled(node: Arc<Node>, tickets: Arc<TicketVerifier>, told: Told) -> Router {
+pub fn tunnelled(node: Arc<Node>, gateway: Counter, told: Told) -> Router {
     let (api, _) = openai().split_for_parts();
     let leave = told.clone();
     let api = api
         .route(OFFER_PATH, get(calls::offer))
         .route(STATUS_PATH, get(calls::status))
         .route(ENERGY_PATH, get(calls::energy))
+        .route(RECEIPTS_PATH, get(calls::receipts))
         .route(BLOB_PATH, get(blobs::range))
         .route(OUTLINE_PATH, get(blobs::outline))
         .route(LIMIT_PATH, post(calls::limit))
@@ -72,7 +93,7 @@ pub fn tunnelled(node: Arc<Node>, tickets: Arc<TicketVerifier>, told: Told) -> R
         .route(CONTINUE_PATH, post(answer::go_on))
         .route(FAREWELL_PATH, post(|farewell| async move { leave.leave(farewell) }))
         .route(MOVE_PATH, post(|| async move { told.move_away() }));
-    finish(api, Doorway { node, tickets: Some(tickets) })
+    finish(api, Doorway { node, gateway: Some(gateway) })
 }
 
 /// The description of the local API.

@@ -47,6 +47,16 @@ impl TicketVerifier {
         Ok(Self { node, keys: RwLock::new(keys), validation })
     }
 
+    /// The node that the tickets are for.
+    pub fn node(&self) -> Uuid {
+        self.node
+    }
+
+    /// The gateway, by the public key that it signs with now.
+    pub fn gateway(&self) -> String {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).public.clone()
+    }
+
     /// True when it knows the key that this enrolment names.
     pub fn is_of(&self, enrolled: &Enrolled) -> bool {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);

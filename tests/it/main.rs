@@ -30,6 +30,7 @@ mod nodes;
 mod operators;
 mod paid;
 mod processor;
+mod receipts;
 mod refusals;
 mod responses;
 mod samples;

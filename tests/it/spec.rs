@@ -8,6 +8,7 @@ use tests::Gateway;
 const OPEN: &[(&str, &str)] = &[
     ("post", "/api/sessions"),         // signing in is how one gets credentials
     ("post", "/api/sessions/refresh"), // the refresh token is the credential, in the body or in a cookie
+    ("get", "/.well-known/jwks.json"), // public keys
     ("post", "/node/v1/enrol"),        // the enrolment token in the body is the credential
 ];
 

@@ -126,6 +126,7 @@ impl Tunnel {
             price,
             energy: EnergyTerms::default(),
             seed: 7,
+            salt: None,
             exp: NEVER,
         }
     }

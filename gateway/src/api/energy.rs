@@ -3,7 +3,7 @@
 use openapi::energy::{Boundary, Energy, EnergyTerms, EnergyUsage, Grid, Status, StepCosts, Tier, disclose_with_idle};
 use openapi::grid::sci::{Sci, sci};
 use openapi::units::Microjoules;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sqlx::PgPool;
 use sqlx::types::Json as SqlJson;
 use time::{Date, OffsetDateTime};
@@ -134,6 +134,7 @@ pub struct Sums {
 #[derive(Serialize, ToSchema)]
 pub struct Day {
     #[schema(value_type = String, format = Date)]
+    #[serde(serialize_with = "written")]
     day: Date,
     total_microjoules: i64,
     attributed_microjoules: i64,
@@ -146,6 +147,11 @@ pub struct Day {
     shared_microjoules: i64,
     /// What the node has settled of them that day.
     settled_microjoules: i64,
+}
+
+/// As `2026-11-26`.
+fn written<S: Serializer>(day: &Date, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(day)
 }
 
 /// Something that speaks against a node's figures.
@@ -218,4 +224,27 @@ async fn verdicts(database: &PgPool, node: Uuid) -> Result<Vec<VerdictRow>, sqlx
     .await?;
     let verdict = |(kind, severity, reason, evidence, at)| VerdictRow { kind, severity, reason, evidence, at };
     Ok(rows.into_iter().map(|row| verdict((row.kind, row.severity, row.reason, row.evidence.0, row.at))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::date;
+
+    use super::*;
+
+    #[test]
+    fn a_day_is_written_as_the_description_says() {
+        let day = Day {
+            day: date!(2026 - 03 - 01),
+            total_microjoules: 3,
+            attributed_microjoules: 1,
+            elsewhere_microjoules: 0,
+            idle_microjoules: 1,
+            foreign_microjoules: 1,
+            busy_microseconds: 5,
+            shared_microjoules: 0,
+            settled_microjoules: 1,
+        };
+        assert_eq!(serde_json::to_value(day).unwrap()["day"], "2026-03-01");
+    }
 }

@@ -7,9 +7,10 @@ use openapi::chat::FinishReason;
 use openapi::energy::{EnergyTerms, EnergyUsage, Status, disclose};
 use openapi::frame::UsageFrame;
 use openapi::model::ModelKind;
+use openapi::receipt::commitment::{Commitment, Committing, Salt};
 use uuid::Uuid;
 
-use super::record::{AttemptEnergy, AttemptRecord, Outcome};
+use super::record::{AttemptEnergy, AttemptRecord, Noted, Outcome};
 use super::said::Said;
 use crate::app::App;
 use crate::energy::court::Tried;
@@ -39,6 +40,15 @@ pub(super) struct Attempt {
     pub(super) before: u64,
     /// The node's last word on what it has used.
     pub(super) used: Option<UsageFrame>,
+    /// What its receipt names prompt and answer by.
+    pub(super) sealed: Sealed,
+}
+
+/// A prompt and an answer, for whoever has the salt.
+pub(super) struct Sealed {
+    pub(super) salt: Salt,
+    pub(super) request: Commitment,
+    pub(super) answer: Committing,
 }
 
 impl Attempt {
@@ -105,6 +115,26 @@ impl Attempt {
             microjoules: used.map(|used| used.energy.microjoules).unwrap_or_default(),
             energy: used.map(|used| AttemptEnergy::new(&used.energy, &self.terms, delivered_it)),
             duration_microseconds: self.started.elapsed().into(),
+            noted: used.map(|_| self.noted(said, most_prompt, outcome)),
+        }
+    }
+
+    /// What was seen of it. Who pays for it is known later.
+    fn noted(&self, said: &Said, most_prompt: u64, outcome: Outcome) -> Noted {
+        let ended = matches!(outcome, Outcome::Completed | Outcome::CutShort | Outcome::Cancelled);
+        let heard = ended && self.finish_reason().is_some();
+        Noted {
+            salt: self.sealed.salt,
+            model: self.model.id.clone(),
+            price: self.price.price,
+            price_version: self.price.version,
+            is_paid: false,
+            is_attached: self.lease.node().is_attached(),
+            most_prompt_tokens: most_prompt,
+            completion_tokens: heard.then(|| said.count().completion().saturating_sub(self.before)),
+            request_commitment: self.sealed.request,
+            answer_commitment: self.first_byte.map(|_| self.sealed.answer.end()),
+            authors: self.model.authors.clone(),
         }
     }
 

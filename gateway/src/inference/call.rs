@@ -29,7 +29,7 @@ pub(super) fn call(
     app: &App,
     said: &Said,
     node: Arc<Node>,
-    (request, body): (&Request, serde_json::Result<Bytes>),
+    (request, body): (&Request, Bytes),
     call: Call,
 ) -> BoxFuture<'static, Result<Box<Events>, Fault>> {
     let made = make(app, said, &node, (request, body), call);
@@ -58,11 +58,11 @@ fn make(
     app: &App,
     said: &Said,
     node: &Node,
-    (request, body): (&Request, serde_json::Result<Bytes>),
+    (request, body): (&Request, Bytes),
     call: Call,
 ) -> anyhow::Result<HttpRequest<Full<Bytes>>> {
     let ticket = node.ticket(&app.secrets, &call)?;
-    let (path, body) = ask(request, body?, said)?;
+    let (path, body) = ask(request, body, said)?;
     let mut made = HttpRequest::post(path).header(CONTENT_TYPE, "application/json").header(TICKET_HEADER, ticket);
     if let Some(trace) = call.trace {
         made = made.header(TRACE_HEADER, trace.to_string());

@@ -201,6 +201,7 @@ async fn count(app: &App, lease: &Lease, id: Uuid, request: &Request) -> Result<
         max_tokens: u32::MAX,
         price: Price::default(),
         energy: EnergyTerms::default(),
+        salt: None,
         trace: None,
     };
     let ticket = node.ticket(&app.secrets, &call).map_err(|_| ApiError::internal())?;

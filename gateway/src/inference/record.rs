@@ -1,6 +1,8 @@
 //! What became of each request, as the journal keeps it and the database gets it: field names are the tables' columns.
 
 use openapi::energy::{Boundary, Energy, EnergyTerms, Grid, Status, Tier};
+use openapi::price::Price;
+use openapi::receipt::commitment::{Commitment, Salt};
 use openapi::units::{Microjoules, Microseconds, Nanocredits};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -111,6 +113,29 @@ pub struct RequestRecord {
     pub spent: Vec<Spent>,
 }
 
+/// What the gateway has seen of a try itself, for its receipt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Noted {
+    /// Hides prompt and answer from whoever has not got it.
+    pub salt: Salt,
+    /// The model id.
+    pub model: String,
+    pub price: Price,
+    pub price_version: i64,
+    /// True when the client pays for it.
+    pub is_paid: bool,
+    /// By a server that signs nothing.
+    pub is_attached: bool,
+    /// More tokens the prompt can't have.
+    pub most_prompt_tokens: u64,
+    /// Tokens of the answer that the node has made, as counted here; none of an answer that was not heard to its end.
+    pub completion_tokens: Option<u64>,
+    pub request_commitment: Commitment,
+    /// None when the client got nothing of it.
+    pub answer_commitment: Option<Commitment>,
+    pub authors: Vec<String>,
+}
+
 /// What became of one try.
 #[derive(Clone, Debug, Serialize)]
 pub struct AttemptRecord {
@@ -129,6 +154,9 @@ pub struct AttemptRecord {
     /// None when the node had not begun to compute.
     #[serde(flatten)]
     pub energy: Option<AttemptEnergy>,
+    /// None when there is to be no receipt: the node has done nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noted: Option<Noted>,
 }
 
 /// What a try took in energy, and what that means at its place.

@@ -27,6 +27,8 @@ const NODE_HEADER: HeaderName = HeaderName::from_static("x-commonwatt-node");
 const CHOICE_HEADER: HeaderName = HeaderName::from_static("x-commonwatt-choice");
 /// The request, to look up at `GET /api/requests/{id}`.
 const REQUEST_HEADER: HeaderName = HeaderName::from_static("x-commonwatt-request-id");
+/// The receipt, to fetch at `GET /v1/receipts/{id}`.
+const RECEIPT_HEADER: HeaderName = HeaderName::from_static("x-commonwatt-receipt");
 const JOULES_HEADER: HeaderName = HeaderName::from_static("x-energy-joules");
 const GRAMS_HEADER: HeaderName = HeaderName::from_static("x-energy-co2-grams");
 const TIER_HEADER: HeaderName = HeaderName::from_static("x-energy-tier");
@@ -61,7 +63,7 @@ pub(super) async fn whole(answer: Answer, mut meter: Meter) -> Result<Response, 
         meter.finish().await;
         return Err(node_failed().into());
     };
-    meter.deliver(&json);
+    meter.deliver(&answer.first);
     meter.complete();
     let mut headers = headers(&meter);
     headers.extend(HeaderValue::try_from(meter.cost().credits()).map(|cost| (COST_HEADER, cost)));
@@ -116,7 +118,7 @@ impl Relay {
                 Ok(Some(event)) if event.data() == Some("[DONE]") => return self.completed(bytes, &event).await,
                 Ok(Some(event)) => {
                     bytes.extend_from_slice(&event.raw);
-                    event.data().into_iter().for_each(|data| self.meter.deliver(data));
+                    self.meter.deliver(&event);
                 }
                 Ok(None) => return self.failed(bytes, "it ended before the answer did").await,
                 Err(broken) => return self.failed(bytes, &broken.to_string()).await,
@@ -129,6 +131,7 @@ impl Relay {
 
     /// What the request used stands before the end mark, in a comment that every client skips.
     async fn completed(mut self, mut bytes: Vec<u8>, done: &Event) -> Piece {
+        self.meter.seal(done);
         self.meter.complete();
         if let Some(energy) = self.meter.energy_comment() {
             bytes.extend_from_slice(sse::comment(&format!("energy {energy}")).as_bytes());
@@ -178,6 +181,12 @@ fn headers(meter: &Meter) -> HeaderMap {
     let mut headers: HeaderMap = request.into_iter().chain(node).collect();
     headers.extend(
         meter.choice().and_then(|choice| HeaderValue::try_from(choice).ok()).map(|choice| (CHOICE_HEADER, choice)),
+    );
+    headers.extend(
+        meter
+            .receipt()
+            .and_then(|receipt| HeaderValue::try_from(receipt.to_string()).ok())
+            .map(|id| (RECEIPT_HEADER, id)),
     );
     headers.extend(meter.limit_headers());
     headers

@@ -57,7 +57,8 @@ pub async fn settle(connection: &mut PgConnection, replica: Uuid, dues: &[Due<'_
         return Ok(Vec::new());
     }
     let splits = split::list(&mut *connection).await?;
-    let event = |due| Ok(Event { id: Uuid::now_v7(), due, split: in_force(&splits, due.at)? });
+    let event =
+        |due| Ok(Event { id: Uuid::now_v7(), due, split: split::of(&splits, due.at).ok_or(sqlx::Error::RowNotFound)? });
     let mut events = dues.into_iter().map(event).collect::<Result<Vec<_>, sqlx::Error>>()?;
     let settled_before = insert_events(connection, &mut events).await?;
     post(connection, replica, &events).await?;
@@ -136,11 +137,6 @@ async fn operators(connection: &mut PgConnection, events: &[Event<'_>]) -> Resul
     let rows =
         sqlx::query!("select id, account_id from nodes where id = any($1)", &nodes).fetch_all(connection).await?;
     Ok(rows.into_iter().map(|row| (row.id, row.account_id)).collect())
-}
-
-fn in_force(splits: &[SplitVersion], at: OffsetDateTime) -> Result<&SplitVersion, sqlx::Error> {
-    let found = splits.iter().find(|split| split.effective_from.is_none_or(|from| from <= at));
-    found.ok_or(sqlx::Error::RowNotFound)
 }
 
 /// Inserts the events, and takes out those whose names are settled. Their requests are returned.

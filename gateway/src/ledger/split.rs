@@ -71,6 +71,11 @@ pub async fn list(database: impl PgExecutor<'_>) -> Result<Vec<SplitVersion>, sq
     Ok(rows.fetch_all(database).await?.into_iter().map(SplitVersion::from).collect())
 }
 
+/// Of all splits, the last to come first, the one that counts at a time.
+pub fn of(splits: &[SplitVersion], at: OffsetDateTime) -> Option<&SplitVersion> {
+    splits.iter().find(|split| split.effective_from.is_none_or(|from| from <= at))
+}
+
 /// Adds a split; `None` means from now. The parts must add up, which the database checks too.
 ///
 /// # Errors

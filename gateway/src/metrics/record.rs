@@ -91,6 +91,7 @@ mod tests {
             microjoules: energy.microjoules,
             duration_microseconds: Microseconds::ZERO,
             energy: Some(AttemptEnergy::new(&energy, &terms, true)),
+            noted: None,
         }
     }
 

@@ -55,6 +55,8 @@ pub mod skip;
 
 pub mod standing;
 
+pub mod statements;
+
 pub mod tunnel;
 
 pub(crate) mod way;

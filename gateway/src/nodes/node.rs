@@ -13,6 +13,7 @@ use openapi::energy::EnergyTerms;
 use openapi::model::ModelKind;
 use openapi::node::{NodeStatus, Offer, Ticket};
 use openapi::price::Price;
+use openapi::receipt::commitment::Salt;
 use openapi::trace::TraceContext;
 use uuid::Uuid;
 
@@ -89,6 +90,8 @@ pub struct Call {
     pub max_tokens: u32,
     pub price: Price,
     pub energy: EnergyTerms,
+    /// Hides prompt and answer in the receipt, where one is wanted.
+    pub salt: Option<Salt>,
     /// Where its trace goes on, if it has one. Not in the ticket: it decides nothing.
     pub trace: Option<TraceContext>,
 }
@@ -134,6 +137,7 @@ impl Node {
             energy: call.energy.clone(),
             // The same for every attempt, so that another node can take over the same answer.
             seed: call.request.as_u128() as i64,
+            salt: call.salt,
             exp: unix_seconds() + TICKET_SECONDS,
         };
         jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &ticket, &secrets.newest.ticket_signing)
@@ -162,6 +166,11 @@ impl Node {
         }
         let running = self.in_flight().min(way.offer().slots);
         NodeStatus { running, waiting: self.in_flight() - running, draining: false }
+    }
+
+    /// True of a server that the gateway's operator has attached: it signs nothing.
+    pub fn is_attached(&self) -> bool {
+        self.best().kind() == Kind::Attached
     }
 
     /// What it sells.

@@ -30,6 +30,7 @@ use super::{Nodes, copies, enrol, farewell, unix_seconds};
 use crate::app::App;
 use crate::energy;
 use crate::error::Failure;
+use crate::receipts;
 
 pub(super) const OFFER_WITHIN: Duration = Duration::from_secs(15);
 const MOVE_WITHIN: Duration = Duration::from_secs(5);
@@ -119,6 +120,7 @@ pub(super) async fn attend(
         ended = connection => ended?.map_err(anyhow::Error::from),
         () = app.closing.cancelled() => Ok(()),
         () = energy::follow::follow(app, node.id, way) => Ok(()),
+        () = receipts::follow::follow(app, node.id, way) => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
+use openapi::receipt::jws::Signer;
 use uuid::Uuid;
 
 use super::SecretHash;
@@ -28,6 +29,8 @@ pub struct Derived {
     pub ticket_signing: EncodingKey,
     /// What nodes check tickets with: Ed25519, base64url.
     pub ticket_public: String,
+    /// Signs receipts.
+    pub receipt_signing: Signer,
 }
 
 impl Derived {
@@ -49,6 +52,8 @@ impl Derived {
             session_checking: DecodingKey::from_secret(&session),
             ticket_signing: EncodingKey::from_ed_der(ticket_private.as_ref()),
             ticket_public: BASE64_URL_SAFE_NO_PAD.encode(ticket.public_key()),
+            receipt_signing: Signer::from_seed(&blake3::derive_key("commonwatt 2026 receipt signing", secret))
+                .ok_or_else(|| anyhow!("the receipts' key can't be made"))?,
         })
     }
 

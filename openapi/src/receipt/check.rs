@@ -108,7 +108,7 @@ impl Receipt {
         // Paid is at most what the node says that it has done.
         for (what, node, gateway) in [
             ("tokens of the prompt", said.prompt_tokens, self.prompt_tokens),
-            ("tokens of the answer", said.begun_tokens + said.completion_tokens, self.completion_tokens),
+            ("tokens of the answer", said.begun_tokens.saturating_add(said.completion_tokens), self.completion_tokens),
         ] {
             if gateway > node {
                 return Err(Contradiction::NodeFigure { what, node, gateway });
@@ -230,5 +230,63 @@ impl Seen<'_> {
             _ if !said.energy.is_sane() => Err(Contradiction::Energy),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::receipt::AuthorShare;
+    use crate::receipt::example::receipt;
+
+    #[test]
+    fn a_receipt_whose_figures_follow_is_consistent() {
+        for cost in [0, 1, 10, 12_345_678] {
+            assert_eq!(receipt(cost, 1).check(), Ok(None));
+        }
+    }
+
+    #[test]
+    fn whatever_does_not_follow_is_named() {
+        type Change = fn(&mut Receipt);
+        let changes: [(Change, &str); 12] = [
+            (|receipt| receipt.v = 2, "version 2"),
+            (|receipt| receipt.prompt_tokens += 1, "cost 1001"),
+            (|receipt| receipt.nanocredits = Nanocredits::new(999), "999 nanocredits"),
+            (|receipt| receipt.is_paid = false, "free"),
+            (|receipt| receipt.shares = None, "not shared"),
+            (|receipt| receipt.shares.as_mut().unwrap().gateway = Nanocredits::new(81), "the gateway's share is 81"),
+            (|receipt| receipt.shares.as_mut().unwrap().split.gateway_ppm = 1, "not a whole"),
+            (
+                |receipt| {
+                    let author = AuthorShare { author: "Eve".to_owned(), nanocredits: Nanocredits::new(25) };
+                    receipt.shares.as_mut().unwrap().authors.push(author);
+                },
+                "Ada's share is 50 nanocredits, and by the split it is 25",
+            ),
+            (
+                |receipt| receipt.energy.as_mut().unwrap().low_microjoules = Microjoules::new(9_999),
+                "parts are not parts",
+            ),
+            (|receipt| receipt.energy.as_mut().unwrap().idle_microjoules = Microjoules::ZERO, "the site's energy"),
+            (|receipt| receipt.energy.as_mut().unwrap().micrograms_co2e = None, "carbon"),
+            (|receipt| receipt.alone = None, "neither the node's word"),
+        ];
+        for (change, said) in changes {
+            let mut changed = receipt(1_000, 1);
+            change(&mut changed);
+            let found = changed.check().unwrap_err().to_string();
+            assert!(found.contains(said), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_node_s_part_that_is_nobody_s_or_another_s_is_found_out() {
+        let mut changed = receipt(1_000, 1);
+        (changed.alone, changed.node_key) = (None, Some("AAAA".to_owned()));
+        changed.node_receipt = Some(format!("{}.a.a", Uuid::nil()));
+        assert!(matches!(changed.check(), Err(Contradiction::NodeSignature(_))));
     }
 }

@@ -5,6 +5,8 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::sse::Event;
+
 /// 32 bytes that only the customer, the gateway and the nodes of one request know. In base64url.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -26,15 +28,15 @@ pub struct Not32Bytes;
 pub struct Committing(blake3::Hasher);
 
 impl Salt {
-    /// The commitment to a request's body, as it was sent.
+    /// The commitment to a request's body, as it was sent, without white space around it.
     pub fn request(&self, body: &[u8]) -> Commitment {
         let mut committing = Committing(blake3::Hasher::new_keyed(&self.of("commonwatt 2026 receipt request")));
-        committing.push(body);
+        committing.push(body.trim_ascii());
         committing.end()
     }
 
-    /// Begins the commitment to an answer: to its event stream without comments, every event with the empty line behind
-    /// it. An unstreamed answer is the one event `data: <body>`.
+    /// Begins the commitment to an answer: to its event stream without comments and named events, each with the empty
+    /// line behind it. An unstreamed answer is the one event `data: <body>`.
     pub fn answer(&self) -> Committing {
         Committing(blake3::Hasher::new_keyed(&self.of("commonwatt 2026 receipt answer")))
     }
@@ -55,6 +57,13 @@ impl Salt {
 impl Committing {
     pub fn push(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
+    }
+
+    /// Takes in an event, if it is one of the answer's: those have data and no name.
+    pub fn event(&mut self, event: &Event) {
+        if event.is_of_answer() {
+            self.push(&event.raw);
+        }
     }
 
     /// The commitment to all that was pushed.

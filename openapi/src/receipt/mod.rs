@@ -12,6 +12,9 @@ pub mod commitment;
 
 pub mod check;
 
+#[cfg(test)]
+pub(crate) mod example;
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -9,6 +9,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use openapi::chat::FinishReason;
 use openapi::completion::Prompt;
+use openapi::continuation::SoFar;
 use openapi::embedding::{
     Embedding, EmbeddingList, EmbeddingRequest, EmbeddingUsage, Encoding, LONGEST_ANSWER, beginning,
 };
@@ -22,7 +23,7 @@ use openapi::sse;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::line::{Line, Output, Stopped};
+use super::line::{Line, Notes, Output, Stopped};
 use super::waking::when_loaded;
 use super::write::{SETTLED_WITHIN, failed};
 use super::{PIECES_AHEAD, enter, output, stream, whole};
@@ -33,7 +34,6 @@ use crate::limits::Limit;
 use crate::node::{Backend, Served};
 use crate::router::Doorway;
 use crate::slots::Place;
-use crate::traces::Trace;
 
 /// Makes vectors of texts.
 #[utoipa::path(post, path = "/v1/embeddings", tag = "OpenAI",
@@ -46,11 +46,12 @@ pub async fn embeddings(
 ) -> Result<Response, Failure> {
     let (ticket, trace) = (door.admit(&headers)?, door.node.traces.begin(&headers));
     let served = Arc::clone(door.node.asked(&body));
+    let notes = Notes { trace, draft: door.draft(&served, ticket.as_ref(), &body, &SoFar::default()) };
     when_loaded(&Arc::clone(&served), ticket.is_some(), move |backend| async move {
         let Backend::Embedder(embedder) = &backend else {
             return Err(ModelKind::Text.refusal(&served.manifest.name).into());
         };
-        embed((&served, embedder), ticket.as_ref(), body, trace).await
+        embed((&served, embedder), ticket.as_ref(), body, notes).await
     })
     .await
 }
@@ -60,7 +61,7 @@ async fn embed(
     (node, embedder): (&Arc<Served>, &Arc<Embedder>),
     ticket: Option<&Ticket>,
     body: Bytes,
-    trace: Option<Trace>,
+    notes: Notes,
 ) -> Result<Response, Failure> {
     let asked = read(node, embedder, ticket, body).await?;
     let (place, limit) = enter(node, ticket)?;
@@ -70,7 +71,7 @@ async fn embed(
         embedder: Arc::clone(embedder),
         bill: Bill::new(node, ticket),
         asked,
-        line: Line::new(to, output, true).traced(trace),
+        line: Line::new(to, output, true).noted(notes),
         output,
         prompt_tokens: 0,
     };
@@ -212,6 +213,7 @@ impl Writer {
     async fn write(&mut self, node: &Served, place: Place) -> Result<(), Stopped> {
         let Some(slot) = self.line.slot(place, &mut Limit::none()).await? else { return Ok(()) };
         let (mut share, presence) = node.energy.open(self.bill.attempt);
+        self.line.metered(&share);
         let desk = (Arc::new(slot), Arc::new(presence));
         let mut data = Vec::new();
         let since = Instant::now();

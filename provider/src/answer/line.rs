@@ -10,7 +10,9 @@ use opentelemetry::KeyValue;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, interval};
 
+use crate::energy::Share;
 use crate::limits::Limit;
+use crate::receipts::Draft;
 use crate::slots::{Place, Slot};
 use crate::traces::Trace;
 
@@ -43,31 +45,45 @@ pub(super) struct Line {
     alive: Interval,
     /// The client has the head of a stream, so an error can only be an event of it.
     begun: bool,
-    trace: Option<Trace>,
+    notes: Notes,
+}
+
+/// What is noted of an answer beside it.
+#[derive(Default)]
+pub(super) struct Notes {
+    /// Where it is traced.
+    pub(super) trace: Option<Trace>,
+    /// Where a gateway wants a receipt.
+    pub(super) draft: Option<Draft>,
 }
 
 impl Line {
     pub(super) fn new(to: mpsc::Sender<Bytes>, output: Output, begun: bool) -> Self {
         let mut alive = interval(KEEP_ALIVE);
         alive.reset();
-        Self { to, output, alive, begun, trace: None }
+        Self { to, output, alive, begun, notes: Notes::default() }
     }
 
-    /// The same, for an answer that is traced.
-    pub(super) fn traced(mut self, trace: Option<Trace>) -> Self {
-        self.trace = trace;
+    /// The same, for an answer of which something is noted.
+    pub(super) fn noted(mut self, notes: Notes) -> Self {
+        self.notes = notes;
         self
+    }
+
+    /// The answer is computed from now on, and metered so.
+    pub(super) fn metered(&mut self, share: &Share) {
+        self.notes.draft.iter_mut().for_each(|draft| draft.metered(share));
     }
 
     /// A part of the answer is over.
     pub(super) fn passed(&mut self, part: &'static str, since: Instant) {
-        self.trace.iter_mut().for_each(|trace| trace.passed(part, since));
+        self.notes.trace.iter_mut().for_each(|trace| trace.passed(part, since));
     }
 
     /// The tokens of the answer, now that it is complete.
     pub(super) fn counted(&mut self, model: &str, prompt: u64, completion: u64) {
         let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        if let Some(trace) = &mut self.trace {
+        if let Some(trace) = &mut self.notes.trace {
             trace.say(KeyValue::new("gen_ai.request.model", model.to_owned()));
             trace.say(KeyValue::new("gen_ai.usage.input_tokens", signed(prompt)));
             trace.say(KeyValue::new("gen_ai.usage.output_tokens", signed(completion)));
@@ -117,11 +133,15 @@ impl Line {
             return Ok(());
         }
         self.begun = true;
+        self.notes.draft.iter_mut().for_each(|draft| draft.told(&bytes));
         self.to.send(bytes).await.map_err(|_| Stopped::ClientLeft)
     }
 
     /// The last word on an answer. Gives the error to answer with when nothing could be written.
     pub(super) async fn close(self, written: Result<(), Stopped>) -> Option<ApiError> {
+        if let Some(draft) = self.notes.draft {
+            draft.sign();
+        }
         let Err(Stopped::Failed(failure)) = written else { return None };
         if self.begun && self.output != Output::Whole {
             let event = sse::named("error", &failure.body()).unwrap_or_default();

@@ -50,10 +50,9 @@ use crate::limits::{Limit, Repeated};
 use crate::node::{Backend, Served};
 use crate::router::{Doorway, json};
 use crate::slots::Place;
-use crate::traces::Trace;
 use crate::upstream::Upstream;
 use asked::Asked;
-use line::{Line, Output};
+use line::{Line, Notes, Output};
 use passed::Passed;
 use relay::Relay;
 use shape::Shape;
@@ -99,7 +98,9 @@ pub(crate) async fn go_on(
     let begun: Continuation =
         serde_json::from_slice(&body).map_err(|error| ApiError::invalid_json(&error.to_string()))?;
     let endpoint = shape::endpoint_at(&begun.path).ok_or_else(|| ApiError::unknown_url("POST", &begun.path))?;
-    let served = Arc::clone(door.node.asked(begun.request.get().as_bytes()));
+    let request = begun.request.get().as_bytes();
+    let served = Arc::clone(door.node.asked(request));
+    let notes = Notes { trace, draft: door.draft(&served, ticket.as_ref(), request, &begun.so_far) };
     when_loaded(&Arc::clone(&served), ticket.is_some(), move |backend| async move {
         let engine = match &backend {
             Backend::Engine(engine) => engine,
@@ -107,7 +108,7 @@ pub(crate) async fn go_on(
             Backend::Upstream(_) => return Err(does_not_continue().into()),
         };
         let asked = Asked::read(engine, endpoint, begun.request.get().as_bytes())?;
-        compute((&served, engine), ticket.as_ref(), asked, begun.so_far, trace).await
+        compute((&served, engine), ticket.as_ref(), asked, begun.so_far, notes).await
     })
     .await
 }
@@ -136,17 +137,18 @@ pub(crate) async fn count(
 async fn answer(door: &Doorway, headers: &HeaderMap, endpoint: Endpoint, body: Bytes) -> Result<Response, Failure> {
     let (ticket, trace) = (door.admit(headers)?, door.node.traces.begin(headers));
     let served = Arc::clone(door.node.asked(&body));
+    let notes = Notes { trace, draft: door.draft(&served, ticket.as_ref(), &body, &SoFar::default()) };
     when_loaded(&Arc::clone(&served), ticket.is_some(), move |backend| async move {
         match &backend {
             Backend::Engine(engine) => {
                 let asked = Asked::read(engine, endpoint, &body)?;
-                compute((&served, engine), ticket.as_ref(), asked, SoFar::default(), trace).await
+                compute((&served, engine), ticket.as_ref(), asked, SoFar::default(), notes).await
             }
             Backend::Embedder(_) => Err(writes_nothing(&served).into()),
             Backend::Upstream(upstream) => {
                 let seed = ticket.as_ref().map_or_else(random_seed, |ticket| ticket.seed);
                 let passed = Passed::read((&served, upstream), ticket.as_ref(), endpoint, &body, seed)?;
-                pass_on((&served, upstream), ticket.as_ref(), passed, trace).await
+                pass_on((&served, upstream), ticket.as_ref(), passed, notes).await
             }
         }
     })
@@ -159,7 +161,7 @@ async fn compute(
     ticket: Option<&Ticket>,
     asked: Asked,
     so_far: SoFar,
-    trace: Option<Trace>,
+    notes: Notes,
 ) -> Result<Response, Failure> {
     let seed = asked.sampling.seed.or(ticket.map(|ticket| ticket.seed)).unwrap_or_else(random_seed);
     let same_build = so_far.fingerprint.as_deref() == Some(&node.fingerprint);
@@ -169,7 +171,7 @@ async fn compute(
     let shape = Shape::new(node, asked.endpoint, ticket, asked.include_usage);
     let output = output(ticket, asked.stream);
     let (to, pieces) = mpsc::channel(PIECES_AHEAD);
-    let writer = Writer::new(Arc::clone(engine), shape, Line::new(to, output, true).traced(trace));
+    let writer = Writer::new(Arc::clone(engine), shape, Line::new(to, output, true).noted(notes));
     let work = Work { asked, guided, sequences, same_build, limit };
     let writing = node.answers.spawn(writer.run(Arc::clone(node), work, place));
     Ok(if output == Output::Whole { whole(writing, pieces).await } else { stream(None, pieces) })
@@ -199,13 +201,13 @@ async fn pass_on(
     (node, upstream): (&Arc<Served>, &Arc<Upstream>),
     ticket: Option<&Ticket>,
     passed: Passed,
-    trace: Option<Trace>,
+    notes: Notes,
 ) -> Result<Response, Failure> {
     let (place, limit) = enter(node, ticket)?;
     let shape = Shape::new(node, passed.endpoint, ticket, passed.include_usage);
     let output = output(ticket, passed.stream);
     let (to, mut pieces) = mpsc::channel(PIECES_AHEAD);
-    let line = Line::new(to, output, false).traced(trace);
+    let line = Line::new(to, output, false).noted(notes);
     let relay = Relay::new(Arc::clone(upstream), &shape, passed, limit, line);
     let writing = node.answers.spawn(relay.run(Arc::clone(node), place));
     if output == Output::Whole {

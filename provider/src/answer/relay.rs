@@ -62,6 +62,7 @@ impl Relay {
     async fn pass_on(&mut self, node: &Served, place: Place) -> Result<(), Stopped> {
         let slot = self.line.slot(place, &mut self.limit).await?;
         let (share, presence) = node.energy.open(self.attempt);
+        self.line.metered(&share);
         let metered = Metered { share, presence: Some(presence), settled: None };
         // Held until the connection is gone.
         let Some(_slot) = slot else { return self.end_at_limit(metered).await };

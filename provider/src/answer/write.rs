@@ -83,6 +83,7 @@ impl Writer {
         let mut limit = if work.asked.echo { Limit::none() } else { work.limit.again() };
         let slot = self.line.slot(place, &mut limit).await?;
         let (share, presence) = node.energy.open(self.shape.attempt());
+        self.line.metered(&share);
         let desk = slot.map(|slot| Desk { slot: Arc::new(slot), presence: Arc::new(presence) });
         let count = work.sequences.len();
         for (index, sequence) in work.sequences.iter().enumerate() {

@@ -98,6 +98,7 @@ fn run(mut meter: Meter, woken: &Receiver<()>) {
 }
 
 /// What one request has taken; readable for as long as anybody wants to know.
+#[derive(Clone)]
 pub struct Share {
     shown: watch::Receiver<Energy>,
 }

@@ -16,6 +16,7 @@ pub mod jws;
 pub mod key_change;
 pub mod mutation;
 pub mod offer;
+pub mod receipt;
 pub mod replay;
 pub mod report;
 pub mod request;
@@ -28,7 +29,7 @@ pub mod windows;
 pub type Check = fn(&[u8]);
 
 /// Every target, by the name of its corpus.
-pub const TARGETS: [(&str, Check); 14] = [
+pub const TARGETS: [(&str, Check); 15] = [
     ("admission", admission::check),
     ("enrolment", enrolment::check),
     ("figures", figures::check),
@@ -37,6 +38,7 @@ pub const TARGETS: [(&str, Check); 14] = [
     ("journal", journal::check),
     ("key_change", key_change::check),
     ("offer", offer::check),
+    ("receipt", receipt::check),
     ("report", report::check),
     ("request", request::check),
     ("sse", sse::check),

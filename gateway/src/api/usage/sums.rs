@@ -132,6 +132,9 @@ pub struct UsageRow {
 
 /// At most `limit` rows, in the order of bucket, key, user, model, node and outcome, from behind the cursor on.
 ///
+/// `offset 0` has each span looked up by itself. Otherwise Postgres, once it plans for whatever values may come, reads all that
+/// the account has and compares it with every span.
+///
 /// # Errors
 /// When the database fails.
 #[expect(clippy::too_many_lines, reason = "one statement")]
@@ -152,8 +155,8 @@ pub async fn sums(
                select u.start, key_id, user_id, model, node_id, outcome, requests, prompt_tokens, cached_tokens,
                    completion_tokens, nanocredits, microjoules, facility_microjoules, micrograms_co2e
                from unnest($2::text[], $3::timestamptz[], $4::timestamptz[]) as part (span, since, until)
-               join usage_sums u on u.account_id = $1 and u.span = part.span and u.start >= part.since
-                   and u.start < part.until
+               cross join lateral (select * from usage_sums where account_id = $1 and span = part.span
+                   and start >= part.since and start < part.until offset 0) as u
                union all
                select start, key_id, user_id, model, node_id, outcome, requests, prompt_tokens, cached_tokens,
                    completion_tokens, nanocredits, microjoules, facility_microjoules, micrograms_co2e
@@ -163,7 +166,8 @@ pub async fn sums(
                    user_id, model, node_id, outcome, 1, prompt_tokens, cached_tokens, completion_tokens, nanocredits,
                    microjoules, coalesce(site.facility, 0), coalesce(site.micrograms, 0)
                from unnest($7::timestamptz[], $8::timestamptz[]) as part (since, until)
-               join requests on account_id = $1 and id >= first_id_at(part.since) and id < first_id_at(part.until)
+               cross join lateral (select * from requests where account_id = $1 and id >= first_id_at(part.since)
+                   and id < first_id_at(part.until) offset 0) as requests
                left join lateral (select sum(facility_microjoules) as facility, sum(micrograms_co2e) as micrograms
                    from request_energy e where e.request_id = requests.id and e.delivered and e.believed) as site on true),
            sums as (

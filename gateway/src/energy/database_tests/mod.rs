@@ -82,6 +82,7 @@ fn record(node: Uuid, id: Uuid, energies: &[Energy]) -> RequestRecord {
             microjoules: energy.microjoules,
             duration_microseconds: Microseconds::new(7),
             energy: Some(AttemptEnergy::new(energy, &terms(), delivered)),
+            noted: None,
         }
     };
     let mut record = RequestRecord::without_answer(request, Outcome::Completed, 200);

@@ -41,6 +41,7 @@ impl Meter {
         json!({
             "request": self.id(),
             "node": self.node(),
+            "receipt": self.receipt(),
             "attempts": self.attempts(),
             "outcome": self.outcome,
             "prompt_tokens": delivered.prompt,
@@ -91,6 +92,9 @@ impl Meter {
         }
         if let Some(running) = self.running.take() {
             self.close(&running, self.outcome);
+            if let Some(noted) = self.past.last_mut().and_then(|last| last.noted.as_mut()) {
+                noted.is_paid = self.outcome.is_paid();
+            }
             record.price_version = Some(running.price.version);
             record.authors.clone_from(&running.model.authors);
             if let Some(used) = &running.used

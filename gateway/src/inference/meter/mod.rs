@@ -11,6 +11,9 @@ mod tries;
 use std::time::{Duration, Instant};
 
 use openapi::energy::{Energy, EnergyComment, EnergyUsage};
+use openapi::receipt::ReceiptId;
+use openapi::receipt::commitment::Salt;
+use openapi::sse::Event;
 use openapi::units::{Microseconds, Nanocredits};
 use uuid::Uuid;
 
@@ -54,6 +57,8 @@ pub(super) struct Meter {
     /// What the last attempt took in energy.
     energy: Option<Energy>,
     said: Said,
+    /// Hides prompt and answer in the receipts.
+    salt: Salt,
     /// Tokens that the answer may have as far as is held for.
     limit: u64,
     outcome: Outcome,
@@ -66,7 +71,6 @@ impl Meter {
     pub(super) fn open(admission: Admission) -> Self {
         Self {
             limit: admission.terms.held,
-            admission,
             started: Instant::now(),
             queued: Duration::ZERO,
             first_byte: None,
@@ -75,11 +79,13 @@ impl Meter {
             past: Vec::new(),
             energy: None,
             said: Said::default(),
+            salt: admission.app.receipts.salt(admission.request.id),
             // Unless somebody says otherwise: then nobody was there any more to say it.
             outcome: Outcome::ClientLeft,
             status: CLIENT_CLOSED_REQUEST,
             settled: false,
             trace: None,
+            admission,
         }
     }
 
@@ -136,8 +142,22 @@ impl Meter {
     }
 
     /// The client gets this event of the answer now: its tokens, and the prompt, are delivered.
-    pub(super) fn deliver(&mut self, data: &str) {
-        self.said.piece(data, self.admission.terms.prompt, self.limit);
+    pub(super) fn deliver(&mut self, event: &Event) {
+        self.seal(event);
+        if let Some(data) = event.data() {
+            self.said.piece(data, self.admission.terms.prompt, self.limit);
+        }
+    }
+
+    /// The client gets this event of the answer now, in which there is nothing to count.
+    pub(super) fn seal(&mut self, event: &Event) {
+        self.running.iter_mut().for_each(|running| running.sealed.answer.event(event));
+    }
+
+    /// Which receipt there will be of the node at work.
+    pub(super) fn receipt(&self) -> Option<ReceiptId> {
+        let running = self.running.as_ref().filter(|_| self.admission.app.metering)?;
+        Some(ReceiptId { request: running.request, attempt: running.number })
     }
 
     /// What the attempt has cost in energy so far.

@@ -8,7 +8,7 @@ use openapi::units::Microseconds;
 use uuid::Uuid;
 
 use super::Meter;
-use crate::inference::attempt::Attempt;
+use crate::inference::attempt::{Attempt, Sealed};
 use crate::inference::attempts::Tried;
 use crate::inference::record::Outcome;
 use crate::nodes::{Call, Found, ServedModel};
@@ -37,8 +37,8 @@ impl Meter {
     pub(in crate::inference) fn begin_attempt(
         &mut self,
         found: Found,
-        price: PriceVersion,
-        model: &Arc<ServedModel>,
+        (price, model): (PriceVersion, &Arc<ServedModel>),
+        body: &[u8],
     ) -> Call {
         let Found { lease, model: name, reason: choice } = found;
         let terms = self.admission.app.energies.terms(&lease.node());
@@ -49,6 +49,7 @@ impl Meter {
             max_tokens: u32::try_from(self.limit).unwrap_or(u32::MAX),
             price: price.price,
             energy: terms.clone(),
+            salt: self.admission.app.metering.then_some(self.salt),
             trace: self.trace.as_ref().map(|trace| trace.of_try(self.attempts() as u32 + 1)),
         };
         self.admission.app.court.begins(lease.node_id(), call.request, call.attempt);
@@ -68,6 +69,7 @@ impl Meter {
             first_byte: None,
             before: self.said.tokens(),
             used: None,
+            sealed: Sealed { salt: self.salt, request: self.salt.request(body), answer: self.salt.answer() },
         });
         call
     }

@@ -49,8 +49,8 @@ impl Trial {
         let withdrawn = || Fault::Node("it withdrew the model".to_owned());
         let model = node.model_named(&found.model).ok_or_else(withdrawn)?;
         let price = price(app, &node, &found.model, meter.terms().at).ok_or_else(withdrawn)?;
-        let body = request.body_for(&found.model);
-        let attempt = meter.begin_attempt(found, price, &model);
+        let body = request.body_for(&found.model).map_err(|error| Fault::Node(error.to_string()))?;
+        let attempt = meter.begin_attempt(found, (price, &model), &body);
         let number = attempt.attempt;
         let goes_on = meter.said().model().is_some();
         let called = call(app, meter.said(), node, (request, body), attempt);

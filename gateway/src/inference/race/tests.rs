@@ -175,13 +175,14 @@ async fn answers(call: &Call) {
 
 /// The client gets the answer: how it is recorded.
 async fn delivered((mut answer, mut meter): (Answer, Meter)) -> RequestRecord {
-    meter.deliver(answer.first.data().unwrap());
+    meter.deliver(&answer.first);
     loop {
         let event = answer.events.next(&mut meter).await.unwrap().unwrap();
-        match event.data() {
-            Some("[DONE]") => break,
-            data => data.into_iter().for_each(|data| meter.deliver(data)),
+        if event.data() == Some("[DONE]") {
+            meter.seal(&event);
+            break;
         }
+        meter.deliver(&event);
     }
     meter.complete();
     let summary: Value = serde_json::from_str(&meter.summary()).unwrap();

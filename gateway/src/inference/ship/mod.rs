@@ -10,8 +10,10 @@ mod energy;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use openapi::receipt::ReceiptId;
 use openapi::units::Nanocredits;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +22,7 @@ use uuid::Uuid;
 use crate::admission::{Spent, lease};
 use crate::journal::Journal;
 use crate::ledger::settle::{self, Due};
+use crate::receipts::table::{self, Expected};
 pub use energy::{DayRow, adopt_energy, close_energies, energies_of_day, settle_energy};
 
 /// Requests in one transaction.
@@ -111,12 +114,12 @@ async fn write_or_set_aside(
 struct Settled<'a> {
     sequence: u64,
     json: &'a str,
-    owed: Owed,
+    owed: Owed<'a>,
 }
 
 /// What a request owes and to whom, and what it has used of leased limits.
 #[derive(Deserialize)]
-struct Owed {
+struct Owed<'a> {
     id: Uuid,
     billed_as: Option<Uuid>,
     account_id: Uuid,
@@ -126,9 +129,20 @@ struct Owed {
     #[serde(with = "time::serde::rfc3339")]
     started_at: OffsetDateTime,
     spent: Vec<Spent>,
+    #[serde(borrow)]
+    attempts: Vec<Tried<'a>>,
 }
 
-impl Owed {
+/// An attempt, and what was noted of it for its receipt.
+#[derive(Deserialize)]
+struct Tried<'a> {
+    attempt: u32,
+    node_id: Uuid,
+    #[serde(borrow)]
+    noted: Option<&'a RawValue>,
+}
+
+impl Owed<'_> {
     /// None unless a node served it.
     fn due(&self) -> Option<Due<'_>> {
         Some(Due {
@@ -139,6 +153,14 @@ impl Owed {
             authors: &self.authors,
             cost: self.nanocredits,
             at: self.started_at,
+        })
+    }
+
+    /// The attempts of which there is to be a receipt.
+    fn expected(&self) -> impl Iterator<Item = Expected<'_>> {
+        self.attempts.iter().filter_map(|tried| {
+            let id = ReceiptId { request: self.id, attempt: tried.attempt };
+            Some(Expected { id, node: tried.node_id, noted: tried.noted?.get() })
         })
     }
 }
@@ -175,7 +197,9 @@ async fn write(database: &PgPool, replica: Uuid, settled: &[Settled<'_>]) -> Res
 async fn write_all(database: &PgPool, replica: Uuid, settled: &[Settled<'_>]) -> Result<(), sqlx::Error> {
     let mut transaction = database.begin().await?;
     let new: HashSet<Uuid> = insert(&mut transaction, replica, settled).await?.into_iter().collect();
-    let new: Vec<&Owed> = settled.iter().map(|one| &one.owed).filter(|owed| new.contains(&owed.id)).collect();
+    let new: Vec<&Owed<'_>> = settled.iter().map(|one| &one.owed).filter(|owed| new.contains(&owed.id)).collect();
+    let expected: Vec<Expected<'_>> = new.iter().flat_map(|owed| owed.expected()).collect();
+    table::expect(&mut transaction, &expected).await?;
     let dues: Vec<Due<'_>> = new.iter().filter_map(|owed| owed.due()).collect();
     let paid_before = settle::settle(&mut transaction, replica, &dues).await?;
     if !paid_before.is_empty() {

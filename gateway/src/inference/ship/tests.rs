@@ -70,6 +70,7 @@ impl World {
             microjoules: Microjoules::new(5_000),
             duration_microseconds: Microseconds::new(7),
             energy: None,
+            noted: None,
         };
         let attempts = vec![attempt(1, Outcome::NodeFailed), attempt(2, Outcome::Completed)];
         let mut record = RequestRecord::without_answer(request, Outcome::Completed, 200);

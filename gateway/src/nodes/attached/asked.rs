@@ -109,6 +109,7 @@ mod tests {
             max_tokens: 64,
             price,
             energy,
+            salt: None,
             trace: None,
         };
         let asked = Asked::read(endpoint, &Bytes::copy_from_slice(body.as_bytes()), &model, &call).unwrap();

@@ -74,7 +74,7 @@ mod tests {
 
     fn call(request: Uuid, max_tokens: u32) -> Call {
         let (price, energy) = (Price::default(), EnergyTerms::default());
-        Call { request, attempt: 1, model: "m".to_owned(), max_tokens, price, energy, trace: None }
+        Call { request, attempt: 1, model: "m".to_owned(), max_tokens, price, energy, salt: None, trace: None }
     }
 
     #[tokio::test]

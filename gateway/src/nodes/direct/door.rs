@@ -74,6 +74,7 @@ fn ticket(secrets: &Secrets, node: Uuid) -> anyhow::Result<HeaderValue> {
         price: Price::default(),
         energy: EnergyTerms::default(),
         seed: 0,
+        salt: None,
         exp: unix_seconds() + TICKET_SECONDS,
     };
     let ticket = jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &ticket, &secrets.newest.ticket_signing)?;

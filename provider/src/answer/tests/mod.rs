@@ -4,7 +4,9 @@ mod endings;
 
 mod passing;
 
-use std::path::Path;
+mod receipts;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -18,6 +20,7 @@ use openapi::energy::{EnergyOffer, EnergyTerms};
 use openapi::frame::{USAGE_EVENT, UsageFrame};
 use openapi::manifest::ModelManifest;
 use openapi::node::{TICKET_HEADER, Ticket};
+use openapi::receipt::commitment::Salt;
 use openapi::sse::Scanner;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
@@ -29,10 +32,12 @@ use crate::energy::Ledger;
 use crate::energy::Outlets;
 use crate::energy::pools::Pools;
 use crate::energy::setup::Metered;
+use crate::identity::Identity;
 use crate::keeper::Keeper;
 use crate::metrics::Metrics;
 use crate::node::{Backend, Node, Offered, Place};
-use crate::router;
+use crate::receipts::Receipts;
+use crate::router::{self, Counter};
 use crate::slots::Slots;
 use crate::ticket::TicketVerifier;
 use crate::told::Told;
@@ -42,10 +47,15 @@ const CHAT: &str = "/v1/chat/completions";
 const ENDS: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
 const USAGE: &str = r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}}"#;
 
+const SALT: Salt = Salt([7; 32]);
+
 /// A node with one slot and a queue of one before a server, and both doors to it.
 struct Stage {
     server: Server,
     node: Arc<Node>,
+    identity: Arc<Identity>,
+    receipts: Arc<Receipts>,
+    data: PathBuf,
     key: EncodingKey,
     id: Uuid,
     local: String,
@@ -76,11 +86,19 @@ impl Stage {
         let public = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
         let id = Uuid::now_v7();
         let tickets = TicketVerifier::new(id, &BASE64_URL_SAFE_NO_PAD.encode(public.public_key())).unwrap();
+        let (tickets, data) = (Arc::new(tickets), std::env::temp_dir().join(format!("answers-{id}")));
+        std::fs::create_dir_all(&data).unwrap();
+        let identity = Arc::new(Identity::open(&data).unwrap());
+        let receipts = Arc::new(Receipts::open(&data, Arc::clone(&identity), Arc::clone(&tickets)).unwrap());
+        let counter = Counter { tickets, receipts: Arc::clone(&receipts) };
         Self {
             server,
             local: serve(router::local(Arc::clone(&node))).await,
-            tunnelled: serve(router::tunnelled(Arc::clone(&node), Arc::new(tickets), Told::default())).await,
+            tunnelled: serve(router::tunnelled(Arc::clone(&node), counter, Told::default())).await,
             node,
+            identity,
+            receipts,
+            data,
             key: EncodingKey::from_ed_der(document.as_ref()),
             id,
             client: Client::builder().no_proxy().build().unwrap(),
@@ -97,6 +115,7 @@ impl Stage {
             price: openapi::price::Price::default(),
             energy: EnergyTerms::default(),
             seed: 7,
+            salt: Some(SALT),
             exp: 4_102_444_800,
         };
         jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &ticket, &self.key).unwrap()
@@ -133,6 +152,12 @@ impl Stage {
     async fn idle(&self) {
         let idle = |status: &openapi::node::NodeStatus| status.running + status.waiting == 0;
         self.node.slots.status().wait_for(idle).await.unwrap();
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.data);
     }
 }
 

@@ -118,7 +118,7 @@ pub(super) fn attached(url: &str, allowed: &str) -> Attached {
 pub(super) fn call(max_tokens: u32) -> Call {
     let model = described().models[0].manifest().id();
     let (price, energy) = (Price::default(), EnergyTerms::default());
-    Call { request: Uuid::now_v7(), attempt: 1, model, max_tokens, price, energy, trace: None }
+    Call { request: Uuid::now_v7(), attempt: 1, model, max_tokens, price, energy, salt: None, trace: None }
 }
 
 /// A call as the gateway makes it.

@@ -1,0 +1,174 @@
+//! Holds what a node has signed against what the gateway has seen, and signs what that cost. One replica at a time, for all.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use data_encoding::BASE64URL_NOPAD;
+use openapi::price::BilledTokens;
+use openapi::receipt::check::{Contradiction, Seen};
+use openapi::receipt::jws::{self, Jws, Signer};
+use openapi::receipt::{Alone, AuthorShare, NodeReceipt, Receipt, Shares, VERSION};
+use openapi::units::{Microseconds, Nanocredits};
+use sqlx::PgPool;
+
+use super::table::{self, Due, Signed};
+use crate::app::App;
+use crate::ledger::account::Account;
+use crate::ledger::split::{self, SplitVersion};
+
+/// Receipts are there so long after their answers' energy is known.
+const EVERY: Duration = Duration::from_millis(500);
+/// In one transaction.
+const BATCH: i64 = 500;
+
+/// What signs, and under which names a node may know this gateway.
+pub struct Notary<'a> {
+    pub signer: &'a Signer,
+    /// The newest name first.
+    pub gateways: Vec<String>,
+}
+
+/// Signs whatever can be signed until the gateway closes.
+pub async fn run(app: App) {
+    loop {
+        let notary = Notary {
+            signer: &app.secrets.newest.receipt_signing,
+            gateways: app.secrets.all().map(|derived| derived.ticket_public.clone()).collect(),
+        };
+        match sign_due(&app.database, &notary).await {
+            // There may be more.
+            Ok(signed) if signed == BATCH.unsigned_abs() as usize => continue,
+            Ok(_) => {}
+            Err(error) => tracing::warn!("receipts wait to be signed: {error:#}"),
+        }
+        tokio::select! {
+            () = app.closing.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+/// Signs a batch, and says how many. None while another replica does.
+///
+/// # Errors
+/// When the database fails, or the library refuses to sign.
+pub async fn sign_due(database: &PgPool, notary: &Notary<'_>) -> anyhow::Result<usize> {
+    let mut transaction = database.begin().await?;
+    let mine = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock(hashtext('commonwatt receipts')) as "mine!""#);
+    if !mine.fetch_one(&mut *transaction).await? {
+        return Ok(0);
+    }
+    let due = table::due(&mut transaction, BATCH).await?;
+    if due.is_empty() {
+        return Ok(0);
+    }
+    let splits = split::list(&mut *transaction).await?;
+    let signed = due.iter().map(|due| sign(due, &splits, notary)).collect::<anyhow::Result<Vec<_>>>()?;
+    table::sign(&mut transaction, &signed, notary.signer.kid()).await?;
+    transaction.commit().await?;
+    Ok(signed.len())
+}
+
+fn sign(due: &Due, splits: &[SplitVersion], notary: &Notary<'_>) -> anyhow::Result<Signed> {
+    let receipt = receipt(due, splits, &notary.gateways)?;
+    let receipt = notary.signer.sign(&receipt).ok_or_else(|| anyhow!("a receipt can't be signed"))?;
+    Ok(Signed { id: due.id, receipt })
+}
+
+/// The receipt of an attempt, as far as the gateway stands by it.
+///
+/// # Errors
+/// When no split was in force.
+pub fn receipt(due: &Due, splits: &[SplitVersion], gateways: &[String]) -> anyhow::Result<Receipt> {
+    let noted = &due.noted;
+    let tokens =
+        BilledTokens { prompt: due.prompt_tokens, cached: due.cached_tokens, completion: due.completion_tokens };
+    // What was computed again under an Idempotency-Key is paid once, elsewhere.
+    let is_paid = noted.is_paid && due.nanocredits == noted.price.cost(&tokens);
+    let (tokens, nanocredits) = if is_paid { (tokens, due.nanocredits) } else { Default::default() };
+    let shares = (nanocredits > Nanocredits::ZERO).then(|| shares(due, splits, nanocredits)).transpose()?;
+    let said = node_said(due, gateways);
+    let gateway = said.as_ref().map_or(gateways.first(), |(said, ..)| Some(&said.gateway));
+    let gateway = gateway.cloned().unwrap_or_default();
+    let (node_receipt, node_key, alone) = match said {
+        Ok((_, statement, key)) => (Some(statement), Some(key), None),
+        Err(alone) => (None, None, Some(alone)),
+    };
+    Ok(Receipt {
+        v: VERSION,
+        id: due.id,
+        gateway,
+        node: due.node,
+        node_receipt,
+        node_key,
+        alone,
+        model: noted.model.clone(),
+        outcome: due.outcome.clone(),
+        started_at: Microseconds::new(u64::try_from(due.started_at.unix_timestamp_nanos() / 1_000).unwrap_or_default()),
+        duration_microseconds: due.duration,
+        prompt_tokens: tokens.prompt,
+        cached_tokens: tokens.cached,
+        completion_tokens: tokens.completion,
+        price: noted.price,
+        price_version: Some(noted.price_version),
+        is_paid,
+        nanocredits,
+        shares,
+        energy: due.energy.clone(),
+        request_commitment: noted.request_commitment,
+        answer_commitment: noted.answer_commitment,
+    })
+}
+
+/// What the node says, the text of it and its key; or why the gateway does not put its name beside that.
+fn node_said(due: &Due, gateways: &[String]) -> Result<(NodeReceipt, String, String), Alone> {
+    let noted = &due.noted;
+    if noted.is_attached {
+        return Err(Alone::Attached);
+    }
+    let (statement, key) = due.node_said.as_ref().ok_or(Alone::NotReceived)?;
+    let key = BASE64URL_NOPAD.encode(key);
+    let seen = Seen {
+        gateways,
+        node: due.node,
+        request: due.id.request,
+        attempt: due.id.attempt,
+        model: &noted.model,
+        price: noted.price,
+        request_commitment: noted.request_commitment,
+        answer_commitment: noted.answer_commitment,
+        most_prompt_tokens: noted.most_prompt_tokens,
+        completion_tokens: noted.completion_tokens,
+    };
+    read(statement, &key).and_then(|said| seen.check(&said).map(|()| said)).map_err(|contradiction| {
+        tracing::warn!(node = %due.node, receipt = %due.id, "a node's receipt is not what the gateway has seen: {contradiction}");
+        Alone::Contradicts
+    })
+    .map(|said| (said, statement.clone(), key))
+}
+
+fn read(statement: &str, key: &str) -> Result<NodeReceipt, Contradiction> {
+    let key = jws::public_key(key).ok_or(Contradiction::NodeSignature(jws::NotSigned::Signature))?;
+    Jws::read(statement).and_then(|jws| jws.verify(&key)).map_err(Contradiction::NodeSignature)
+}
+
+/// Who gets what, by the split that the ledger took.
+fn shares(due: &Due, splits: &[SplitVersion], income: Nanocredits) -> anyhow::Result<Shares> {
+    let in_force = split::of(splits, due.started_at).ok_or_else(|| anyhow!("no split was in force"))?;
+    // As the ledger names them.
+    let name = |author: &String| match Account::author(author)? {
+        Account::Author(name) => Some(name),
+        _ => None,
+    };
+    let authors: Vec<String> = due.noted.authors.iter().filter_map(name).collect();
+    let shares = in_force.split.divide(income, authors.len());
+    let authors = authors.into_iter().zip(shares.authors);
+    Ok(Shares {
+        version: in_force.version,
+        split: in_force.split,
+        operator: shares.operator,
+        authors: authors.map(|(author, nanocredits)| AuthorShare { author, nanocredits }).collect(),
+        gateway: shares.gateway,
+        audit_fund: shares.audit_fund,
+    })
+}

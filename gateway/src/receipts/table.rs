@@ -1,0 +1,292 @@
+//! The only module that writes the tables `receipts`, `node_receipts` and `receipt_chains`.
+
+use openapi::energy::{Boundary, Grid, Status, Tier};
+use openapi::receipt::{NodeReceipt, ReceiptEnergy, ReceiptId, check, jws};
+use openapi::units::{Microjoules, Microseconds, Nanocredits};
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::inference::record::Noted;
+
+/// An attempt of which there is to be a receipt.
+#[derive(Clone, Debug)]
+pub struct Expected<'a> {
+    pub id: ReceiptId,
+    pub node: Uuid,
+    /// [`Noted`], as JSON.
+    pub noted: &'a str,
+}
+
+/// A receipt that a node has signed.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub receipt: NodeReceipt,
+    pub public_key: Vec<u8>,
+    pub statement: String,
+}
+
+/// All that is known of an attempt whose receipt can be signed.
+#[derive(Clone, Debug)]
+pub struct Due {
+    pub id: ReceiptId,
+    pub node: Uuid,
+    pub noted: Noted,
+    pub outcome: String,
+    /// When the request was let in.
+    pub started_at: OffsetDateTime,
+    pub duration: Microseconds,
+    /// Tokens that were delivered of the request's answer, by whichever attempts.
+    pub prompt_tokens: u64,
+    pub cached_tokens: u64,
+    pub completion_tokens: u64,
+    /// What the request cost in the end.
+    pub nanocredits: Nanocredits,
+    pub energy: Option<ReceiptEnergy>,
+    /// What the node has signed, and the key that it has signed it with.
+    pub node_said: Option<(String, Vec<u8>)>,
+}
+
+/// A receipt that is signed.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    pub id: ReceiptId,
+    pub receipt: String,
+}
+
+/// A receipt, for whoever may see its salt.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    pub id: ReceiptId,
+    pub noted: Noted,
+    /// None until it is signed.
+    pub signed: Option<(String, String)>,
+}
+
+/// Leaves word of attempts of which there is to be a receipt.
+///
+/// # Errors
+/// When the database fails.
+pub async fn expect(connection: &mut PgConnection, expected: &[Expected<'_>]) -> Result<(), sqlx::Error> {
+    if expected.is_empty() {
+        return Ok(());
+    }
+    let (requests, attempts) = names(expected.iter().map(|one| one.id));
+    let nodes: Vec<Uuid> = expected.iter().map(|one| one.node).collect();
+    let noted: Vec<String> = expected.iter().map(|one| one.noted.to_owned()).collect();
+    sqlx::query!(
+        "insert into receipts (request_id, attempt, node_id, noted)
+         select request, attempt, node, noted::jsonb
+         from unnest($1::uuid[], $2::integer[], $3::uuid[], $4::text[]) as e (request, attempt, node, noted)
+         on conflict do nothing",
+        &requests,
+        &attempts,
+        &nodes,
+        &noted
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Ids as the database has them.
+fn names(ids: impl Iterator<Item = ReceiptId>) -> (Vec<Uuid>, Vec<i32>) {
+    ids.map(|id| (id.request, i32::try_from(id.attempt).unwrap_or(i32::MAX))).unzip()
+}
+
+/// The number of the last receipt of a node.
+///
+/// # Errors
+/// When the database fails.
+pub async fn newest(database: &PgPool, node: Uuid) -> Result<u64, sqlx::Error> {
+    let newest = sqlx::query_scalar!("select sequence from receipt_chains where node_id = $1", node);
+    Ok(newest.fetch_optional(database).await?.unwrap_or_default().unsigned_abs())
+}
+
+/// Keeps what a node has signed, once, and says how many of these do not go on from the one before.
+///
+/// # Errors
+/// When the database fails.
+pub async fn keep(database: &PgPool, node: Uuid, received: &[Received]) -> Result<u64, sqlx::Error> {
+    let mut transaction = database.begin().await?;
+    // One way at a time, should two lead to the node.
+    let lock = sqlx::query!("select pg_advisory_xact_lock(hashtextextended($1, 0))", format!("receipts of {node}"));
+    lock.execute(&mut *transaction).await?;
+    let known = sqlx::query!("select sequence, digest from receipt_chains where node_id = $1", node);
+    let known = known.fetch_optional(&mut *transaction).await?;
+    let (mut last, mut digest) = known.map_or((0, String::new()), |row| (row.sequence.unsigned_abs(), row.digest));
+    let (mut new, mut breaks) = (Vec::new(), 0);
+    for one in received {
+        if one.receipt.sequence <= last {
+            continue;
+        }
+        if one.receipt.sequence != last + 1 || one.receipt.previous != digest {
+            breaks += 1;
+        }
+        (last, digest) = (one.receipt.sequence, jws::digest(&one.statement));
+        new.push(one);
+    }
+    if new.is_empty() {
+        return Ok(0);
+    }
+    insert_received(&mut transaction, node, &new).await?;
+    sqlx::query!(
+        "insert into receipt_chains (node_id, sequence, digest, breaks) values ($1, $2, $3, $4)
+         on conflict (node_id) do update set sequence = excluded.sequence, digest = excluded.digest,
+            breaks = receipt_chains.breaks + excluded.breaks",
+        node,
+        i64::try_from(last).unwrap_or(i64::MAX),
+        digest,
+        i64::try_from(breaks).unwrap_or(i64::MAX)
+    )
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(breaks)
+}
+
+async fn insert_received(connection: &mut PgConnection, node: Uuid, new: &[&Received]) -> Result<(), sqlx::Error> {
+    let ids = new.iter().map(|one| ReceiptId { request: one.receipt.request, attempt: one.receipt.attempt });
+    let (requests, attempts) = names(ids);
+    let sequences: Vec<i64> = new.iter().map(|one| i64::try_from(one.receipt.sequence).unwrap_or(i64::MAX)).collect();
+    let keys: Vec<Vec<u8>> = new.iter().map(|one| one.public_key.clone()).collect();
+    let statements: Vec<String> = new.iter().map(|one| one.statement.clone()).collect();
+    sqlx::query!(
+        "insert into node_receipts (node_id, sequence, request_id, attempt, public_key, statement)
+         select $1, * from unnest($2::bigint[], $3::uuid[], $4::integer[], $5::bytea[], $6::text[])",
+        node,
+        &sequences,
+        &requests,
+        &attempts,
+        &keys,
+        &statements
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Attempts whose receipts can be signed: the node has said its part, or time is up. Those that come first in time come first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn due(connection: &mut PgConnection, most: i64) -> Result<Vec<Due>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select r.request_id, r.attempt, r.node_id, r.noted::text as "noted!", a.outcome, q.started_at,
+               a.duration_microseconds, q.prompt_tokens, q.cached_tokens, q.completion_tokens, q.nanocredits,
+               e.microjoules as "microjoules?", e.low_microjoules as "low_microjoules?",
+               e.high_microjoules as "high_microjoules?", e.marginal_microjoules as "marginal_microjoules?",
+               e.prefill_microjoules as "prefill_microjoules?", e.idle_microjoules as "idle_microjoules?",
+               e.tier as "tier?", e.boundary as "boundary?", e.method as "method?", e.status as "status?",
+               e.believed as "believed?", e.grid_zone, e.grid_mg_per_kwh, e.grid_source, e.grid_basis,
+               e.pue_milli as "pue_milli?", n.statement as "statement?", n.public_key as "public_key?"
+           from receipts r
+           join requests q on q.id = r.request_id
+           join attempts a on a.request_id = r.request_id and a.attempt = r.attempt
+           left join request_energy e on e.request_id = r.request_id and e.attempt = r.attempt
+           left join lateral (select n.statement, n.public_key from node_receipts n
+               where n.request_id = r.request_id and n.attempt = r.attempt and n.node_id = r.node_id
+               order by n.sequence limit 1) n on true
+           where r.receipt is null and (r.due_at < now() or (coalesce(e.status, '') <> 'provisional'
+               and (n.statement is not null or (r.noted ->> 'is_attached')::boolean)))
+           order by r.due_at, r.request_id, r.attempt limit $1"#,
+        most
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut due = Vec::with_capacity(rows.len());
+    for row in rows {
+        let noted = serde_json::from_str(&row.noted).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        let joules = |count: Option<i64>| Microjoules::new(count.unwrap_or_default().unsigned_abs());
+        let (pue_milli, idle) = (row.pue_milli.unwrap_or_default().unsigned_abs(), joules(row.idle_microjoules));
+        let facility = check::facility(joules(row.microjoules), idle, pue_milli);
+        let grid = row.grid_mg_per_kwh.map(|intensity| Grid {
+            zone: row.grid_zone.unwrap_or_default(),
+            mg_per_kwh: intensity.unsigned_abs(),
+            source: row.grid_source.unwrap_or_default(),
+            basis: row.grid_basis.unwrap_or_default(),
+        });
+        let energy = row.tier.map(|tier| ReceiptEnergy {
+            microjoules: joules(row.microjoules),
+            low_microjoules: joules(row.low_microjoules),
+            high_microjoules: joules(row.high_microjoules),
+            marginal_microjoules: joules(row.marginal_microjoules),
+            prefill_microjoules: joules(row.prefill_microjoules),
+            idle_microjoules: idle,
+            tier: Tier::from_letter(&tier).unwrap_or(Tier::X),
+            boundary: row.boundary.as_deref().and_then(Boundary::from_word).unwrap_or(Boundary::Device),
+            method: row.method.unwrap_or_default(),
+            status: row.status.as_deref().and_then(Status::from_word).unwrap_or(Status::Provisional),
+            believed: row.believed.unwrap_or_default(),
+            pue_milli,
+            facility_microjoules: facility,
+            micrograms_co2e: grid.as_ref().map(|grid| check::carbon(facility, grid.mg_per_kwh)),
+            grid,
+        });
+        due.push(Due {
+            id: ReceiptId { request: row.request_id, attempt: row.attempt.unsigned_abs() },
+            node: row.node_id,
+            noted,
+            outcome: row.outcome,
+            started_at: row.started_at,
+            duration: Microseconds::new(row.duration_microseconds.unsigned_abs()),
+            prompt_tokens: row.prompt_tokens.unsigned_abs(),
+            cached_tokens: row.cached_tokens.unsigned_abs(),
+            completion_tokens: row.completion_tokens.unsigned_abs(),
+            nanocredits: Nanocredits::new(row.nanocredits.unsigned_abs()),
+            energy,
+            node_said: row.statement.zip(row.public_key),
+        });
+    }
+    Ok(due)
+}
+
+/// Keeps receipts that were signed with one key, and forgets what nodes had sent for them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn sign(connection: &mut PgConnection, signed: &[Signed], kid: &str) -> Result<(), sqlx::Error> {
+    let (requests, attempts) = names(signed.iter().map(|one| one.id));
+    let receipts: Vec<String> = signed.iter().map(|one| one.receipt.clone()).collect();
+    sqlx::query!(
+        "update receipts r set receipt = s.receipt, kid = $4
+         from unnest($1::uuid[], $2::integer[], $3::text[]) as s (request, attempt, receipt)
+         where r.request_id = s.request and r.attempt = s.attempt",
+        &requests,
+        &attempts,
+        &receipts,
+        kid
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "delete from node_receipts n using unnest($1::uuid[], $2::integer[]) as s (request, attempt)
+         where n.request_id = s.request and n.attempt = s.attempt",
+        &requests,
+        &attempts
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// The receipts of a request of an account, the first attempt's first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_request(database: &PgPool, account: Uuid, request: Uuid) -> Result<Vec<Kept>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select r.attempt, r.noted::text as "noted!", r.receipt, r.kid from receipts r
+           join requests q on q.id = r.request_id
+           where r.request_id = $1 and q.account_id = $2 order by r.attempt"#,
+        request,
+        account
+    );
+    let rows = rows.fetch_all(database).await?;
+    let kept = rows.into_iter().map(|row| {
+        let noted = serde_json::from_str(&row.noted).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        let id = ReceiptId { request, attempt: row.attempt.unsigned_abs() };
+        Ok(Kept { id, noted, signed: row.receipt.zip(row.kid) })
+    });
+    kept.collect()
+}
