@@ -13,11 +13,14 @@ create table receipts (
     receipt text,
     -- of the key that signed it
     kid text,
-    check ((receipt is null) = (kid is null)),
+    -- its SHA-256, under which it is logged
+    digest bytea,
+    check ((receipt is null) = (kid is null) and (receipt is null) = (digest is null)),
     primary key (request_id, attempt)
 ) partition by range (request_id);
 
 create index receipts_unsigned on receipts (due_at) where receipt is null;
+create index receipts_by_digest on receipts (digest) where digest is not null;
 create table receipts_default partition of receipts default;
 
 create function receipts_are_final() returns trigger language plpgsql as $$

@@ -25,6 +25,7 @@ use crate::inference::running::Running;
 use crate::inference::typical::Typicals;
 use crate::journal::Journal;
 use crate::live::Live;
+use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::nodes::blobs::Blobs;
@@ -62,6 +63,8 @@ pub struct Parts {
     pub samples: Samples,
     pub metrics: Arc<Metrics>,
     pub traces: Arc<Traces>,
+    /// What everybody can read.
+    pub log: Arc<Log>,
     /// For whoever watches.
     pub live: Arc<Live>,
     pub replica: Arc<Replica>,

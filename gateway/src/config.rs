@@ -9,6 +9,7 @@ use openapi::units::Nanocredits;
 
 use crate::auth::address::TrustedProxies;
 use crate::energy::honesty::canary::ONE_IN;
+use crate::log;
 use crate::nodes::SILENCE;
 use crate::nodes::direct::address::AllowedNetworks;
 #[cfg(feature = "acme")]
@@ -249,6 +250,11 @@ pub struct ServeConfig {
     /// Days for which responses are stored; 0 keeps them until they are deleted.
     #[arg(long, env = "COMMONWATT_KEEP_RESPONSES_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(..=3650))]
     pub keep_responses_days: u16,
+    /// What the public log is called: as an address without its scheme, such as gateway.example/log. Whoever checks it knows
+    /// it by that, so it can't be changed once something is logged. Without it the log is called after the first of the ACME
+    /// names, or else after its key.
+    #[arg(long, env = "COMMONWATT_LOG_ORIGIN", value_parser = log::read_origin)]
+    pub log_origin: Option<String>,
     /// Price of a model for which a node asks none when it first connects: nanocredits per token of the prompt, of its
     /// cached part, and of the answer.
     #[arg(long, env = "COMMONWATT_DEFAULT_PRICE", default_value = "100,25,400")]
@@ -271,6 +277,17 @@ pub struct ServeConfig {
     /// Stop when standard input ends: for a supervisor that must not leave a gateway behind.
     #[arg(long, hide = true)]
     pub with_parent: bool,
+}
+
+impl ServeConfig {
+    /// What the log is called where nobody has said so, if clients know the gateway by a name.
+    pub(crate) fn likely_log_origin(&self) -> Option<String> {
+        #[cfg(feature = "acme")]
+        if let Some(settings) = self.acme.settings() {
+            return settings.names.first().map(|name| format!("{name}/log"));
+        }
+        None
+    }
 }
 
 /// How to try it all on one machine.
@@ -383,5 +400,14 @@ mod tests {
             ["admin", "--database-url", "postgres://x", "grant", "--email", "a@b", "--reason", "r", "--credits"];
         assert!(refusal(&[&grant[..], &["1e9"]].concat()).contains("such as 100 or 12.5"));
         assert!(Config::try_parse_from([&["commonwatt"], &grant[..], &["12.5"]].concat()).is_ok());
+    }
+
+    #[test]
+    fn a_log_that_nobody_could_name_is_refused_with_a_sentence() {
+        let serve = ["serve", "--database-url", "postgres://x", "--log-origin"];
+        for bad in ["", "a b", "a+b", "https://a.example/log", "/log", "a\tb", "ä.example", &"a".repeat(201)] {
+            assert!(refusal(&[&serve[..], &[bad]].concat()).contains("such as gateway.example/log"), "{bad}");
+        }
+        assert!(Config::try_parse_from([&["commonwatt"], &serve[..], &["gateway.example/log"]].concat()).is_ok());
     }
 }

@@ -116,6 +116,12 @@ impl Problem {
     pub fn of(status: StatusCode, detail: impl Into<String>) -> Self {
         Self::new(status, detail)
     }
+
+    /// The same, to be tried again in so many seconds.
+    #[must_use]
+    pub fn after(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
 }
 
 impl From<sqlx::Error> for Problem {

@@ -61,6 +61,8 @@ pub mod journal;
 
 pub mod ledger;
 
+pub mod log;
+
 pub mod accounting;
 
 pub mod receipts;

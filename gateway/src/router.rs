@@ -24,6 +24,7 @@ use crate::app::App;
 use crate::body::Json;
 use crate::console;
 use crate::error::{Failure, Problem};
+use crate::log;
 use crate::nodes::direct::advertise;
 use crate::nodes::{blobs, enrol, key, standing, tunnel};
 use crate::responses::routes as responses;
@@ -80,6 +81,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(api::usage::requests::request))
         .routes(routes!(api::energy::request))
         .routes(routes!(api::cancel::cancel))
+        .routes(routes!(receipts::routes::of_request))
         .routes(routes!(organization::completions))
         .routes(routes!(organization::costs))
         .routes(routes!(api::prices::list))
@@ -113,6 +115,8 @@ pub fn router(app: App) -> Router {
         .route("/readyz", get(ready))
         // People, with a browser
         .merge(console::routes())
+        // Everybody, for what can be checked
+        .merge(log::routes::routes())
         .fallback(unknown_url)
         .method_not_allowed_fallback(method_not_allowed)
         // Nobody changes anything unseen

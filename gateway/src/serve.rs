@@ -28,8 +28,9 @@ use crate::idempotency::Idempotency;
 use crate::inference::hedging::Hedging;
 use crate::inference::running::Running;
 use crate::inference::typical::Typicals;
-use crate::ledger::audit;
+use crate::ledger::{audit, split};
 use crate::listener::{Connections, Door, Entrance};
+use crate::log::{self, Log};
 use crate::metrics::{self, Metrics, Watched};
 use crate::nodes::blobs::Blobs;
 use crate::nodes::direct::dial::Dialler;
@@ -70,9 +71,12 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     app.tasks.spawn(retention::run(app.clone(), config.keep_months));
     app.tasks.spawn(usage::gather::run(app.clone()));
     receipts::keys::announce(&app.database, &app.secrets).await?;
+    split::announce(&app.database).await?;
     app.tasks.spawn(receipts::sign::run(app.clone()));
     app.tasks.spawn(energy::day::run(app.clone()));
     app.tasks.spawn(energy::stay_current(app.clone()));
+    app.tasks.spawn(log::run(app.clone()));
+    app.tasks.spawn(log::witnesses::run(app.clone()));
     if let Some(file) = &config.sampling_key_file {
         let key =
             std::fs::read_to_string(file).with_context(|| format!("cannot read the key in {}", file.display()))?;
@@ -116,7 +120,10 @@ pub(crate) async fn build(
     let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
     let last_look = Arc::new(LastLook::default());
     let nodes = Arc::new(known_nodes(&database).await?);
+    let (wanted, otherwise) = (config.log_origin.as_deref(), config.likely_log_origin());
+    let log = Arc::new(Log::open(&database, &secrets, wanted, otherwise.as_deref()).await?);
     let watched = Watched {
+        log: Arc::clone(&log),
         nodes: Arc::clone(&nodes),
         journal: accounting.journal.clone(),
         admissions: Arc::clone(&accounting.admissions),
@@ -148,6 +155,7 @@ pub(crate) async fn build(
         samples: Samples::new(config.sampling_one_in),
         metrics: Arc::new(Metrics::watching(config.metrics_collector.as_deref(), &watched)?),
         traces: Arc::new(Traces::new(config.traces_collector.as_deref(), config.traces_one_in)?),
+        log,
         live: Arc::default(),
         metering: config.accounting.metering == Metering::On,
         queue_patience: Duration::from_secs(config.queue_seconds),

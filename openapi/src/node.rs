@@ -43,6 +43,15 @@ pub const MOVE_PATH: &str = "/node/v1/move";
 /// On the node, through the tunnel: `POST` with a [`Farewell`]: this gateway replica closes the tunnel, and says why. 202.
 pub const FAREWELL_PATH: &str = "/node/v1/farewell";
 
+/// On the node, through the tunnel: `GET` gives its witness's [key](crate::log::key::VerifierKey), a line of text; `POST` to
+/// [`ADD_CHECKPOINT_PATH`] asks it to cosign.
+pub const WITNESS_PATH: &str = "/node/v1/witness";
+/// On the node, through the tunnel: `POST` as the `add-checkpoint` of C2SP tlog-witness, see [`witness`](crate::log::witness).
+/// With [`LOG_HEADER`], which says by which keys the node knows the log.
+pub const ADD_CHECKPOINT_PATH: &str = "/node/v1/witness/add-checkpoint";
+/// The header that carries [`LogKeys`] as compact JWS.
+pub const LOG_HEADER: &str = "x-commonwatt-log";
+
 /// On the gateway: an enrolled node says at which URL it can be dialled. See [`Advertisement`].
 pub const DIRECT_PATH: &str = "/node/v1/direct";
 /// With `GET` [`OFFER_PATH`] at a node's URL: a text that the node has to sign.
@@ -300,6 +309,19 @@ pub struct Ticket {
     /// What hides prompt and answer in the receipt. None: no receipt is wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub salt: Option<Salt>,
+    /// Seconds since 1970.
+    pub exp: u64,
+}
+
+/// The gateway's word which keys sign its log: a JWS (EdDSA) by the key of its tickets, since a node knows that one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogKeys {
+    /// The node that it is for.
+    pub aud: Uuid,
+    /// Which log it is.
+    pub origin: String,
+    /// [Keys](crate::log::key::VerifierKey), any of which may have signed.
+    pub log_keys: Vec<String>,
     /// Seconds since 1970.
     pub exp: u64,
 }

@@ -25,6 +25,7 @@ use crate::standing::{self, Answer};
 use crate::ticket::TicketVerifier;
 use crate::told::Told;
 use crate::tunnel::{self, NotEnrolled};
+use crate::witness;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -163,7 +164,7 @@ impl Dialler {
             Some(enrolled) => enrolled,
             None => self.enrol(gateway).await?,
         };
-        let router = router::tunnelled(Arc::clone(&self.node), self.counter(&enrolled)?, told.clone());
+        let router = self.router(self.counter(&enrolled)?, told.clone());
         let greeting = self.greeting(&self.identity.key(), &enrolled)?;
         match self.serve(gateway, &enrolled, &greeting, router.clone()).await {
             Err(error) if error.is::<NotEnrolled>() => match self.other_greeting(gateway, &enrolled).await? {
@@ -174,6 +175,19 @@ impl Dialler {
                 }
             },
             ended => ended,
+        }
+    }
+
+    /// What a gateway finds at this node. One that can't witness serves all the same.
+    fn router(&self, counter: Counter, told: Told) -> Router {
+        let tickets = Arc::clone(&counter.tickets);
+        let router = router::tunnelled(Arc::clone(&self.node), counter, told);
+        match self.identity.witness() {
+            Ok(witness) => router.merge(witness::routes(witness, tickets)),
+            Err(error) => {
+                tracing::warn!(gateway = %self.gateway, "this node does not witness the gateway's log: {error:#}");
+                router
+            }
         }
     }
 
@@ -233,7 +247,7 @@ impl Dialler {
         let open = async {
             let (node, identity, counter) = (enrolled.node, Arc::clone(&self.identity), self.counter(enrolled)?);
             let tickets = Arc::clone(&counter.tickets);
-            let router = router::tunnelled(Arc::clone(&self.node), counter, Told::default());
+            let router = self.router(counter, Told::default());
             let keeper = Keeper { node, identity, tickets };
             direct::open(&self.config.direct, keeper, router, (self.stop.clone(), self.tasks.clone())).await
         };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::key::{KeyFiles, NodeKey};
+use crate::witness::Witness;
 use anyhow::{Context, bail};
 use openapi::node::{Enrolled, Enrolment};
 use serde::Serialize;
@@ -19,6 +20,8 @@ pub struct Identity {
     key: RwLock<Arc<NodeKey>>,
     /// Held while the enrolments are read and written: a node may join several gateways at once.
     enrolling: Mutex<()>,
+    /// Opened when the first gateway is connected: one for all of them.
+    witness: Mutex<Option<Arc<Witness>>>,
 }
 
 /// A gateway that this node is enrolled with.
@@ -54,12 +57,25 @@ impl Identity {
             files: KeyFiles::of(folder),
             key: RwLock::new(Arc::new(key)),
             enrolling: Mutex::default(),
+            witness: Mutex::default(),
         }
     }
 
     /// The key that signs in this node's name.
     pub fn key(&self) -> Arc<NodeKey> {
         Arc::clone(&self.key.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The witness that this node is.
+    ///
+    /// # Errors
+    /// When its files can't be read or written, or are damaged.
+    pub fn witness(&self) -> anyhow::Result<Arc<Witness>> {
+        let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(witness) = witness.as_ref() {
+            return Ok(Arc::clone(witness));
+        }
+        Ok(Arc::clone(witness.insert(Arc::new(Witness::open(&self.folder)?))))
     }
 
     /// The request that binds this node to an operator's account.

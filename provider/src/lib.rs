@@ -53,6 +53,8 @@ pub mod measure;
 
 pub mod key;
 
+pub mod witness;
+
 pub mod identity;
 
 pub mod ticket;

@@ -6,7 +6,9 @@ use axum::http::HeaderMap;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, TokenData, Validation};
 use openapi::error::ApiError;
-use openapi::node::{Enrolled, SUCCESSION_AUDIENCE, Succession, TICKET_HEADER, Ticket};
+use openapi::log::witness::FollowedLog;
+use openapi::node::{Enrolled, LOG_HEADER, LogKeys, SUCCESSION_AUDIENCE, Succession, TICKET_HEADER, Ticket};
+use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
@@ -82,9 +84,12 @@ impl TicketVerifier {
         Ok(said.sub)
     }
 
-    fn read(&self, token: &str) -> Result<TokenData<Ticket>, jsonwebtoken::errors::Error> {
+    fn read<Claims: DeserializeOwned + Clone>(
+        &self,
+        token: &str,
+    ) -> Result<TokenData<Claims>, jsonwebtoken::errors::Error> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let read = |key| jsonwebtoken::decode::<Ticket>(token, key, &self.validation);
+        let read = |key| jsonwebtoken::decode::<Claims>(token, key, &self.validation);
         match (read(&keys.current), &keys.before) {
             (Err(error), Some((before, until)))
                 if *error.kind() == ErrorKind::InvalidSignature && unix_seconds() < *until =>
@@ -103,7 +108,7 @@ impl TicketVerifier {
         let refused = |message: &str| ApiError::new(401, "invalid_request_error", Some("invalid_ticket"), message);
         let token = headers.get(TICKET_HEADER).and_then(|value| value.to_str().ok());
         let token = token.ok_or_else(|| refused("This node serves its gateway's signed calls only."))?;
-        let data = self.read(token).map_err(|error| {
+        let data = self.read::<Ticket>(token).map_err(|error| {
             tracing::warn!(%error, "refused a ticket");
             refused(match error.kind() {
                 ErrorKind::InvalidAudience => "The ticket is for another node.",
@@ -119,6 +124,22 @@ impl TicketVerifier {
             refused(&message)
         })?;
         Ok(data.claims)
+    }
+
+    /// The gateway's log, by the keys that the gateway itself names.
+    ///
+    /// # Errors
+    /// 401 when the gateway has not said so, or not just now.
+    pub(crate) fn log(&self, headers: &HeaderMap) -> Result<FollowedLog, ApiError> {
+        let refused = |message: &str| ApiError::new(401, "invalid_request_error", Some("invalid_log_keys"), message);
+        let token = headers.get(LOG_HEADER).and_then(|value| value.to_str().ok());
+        let token = token.ok_or_else(|| refused("This node witnesses the logs of its gateways only."))?;
+        let read = self.read::<LogKeys>(token);
+        let LogKeys { origin, log_keys, exp, .. } =
+            read.map_err(|_| refused("The keys of the log are not signed by this node's gateway."))?.claims;
+        check_age(exp, unix_seconds()).map_err(|message| refused(&message))?;
+        let keys = log_keys.iter().map(|key| key.parse()).collect::<Result<_, _>>();
+        Ok(FollowedLog { origin, keys: keys.map_err(|_| refused("The keys of the log can't be read."))? })
     }
 }
 

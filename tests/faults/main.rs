@@ -18,6 +18,7 @@ mod gateway_killed;
 mod idempotency;
 mod leaving;
 mod limits;
+mod log_killed;
 mod node_killed;
 mod rolling;
 mod stage;

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use openapi::log::bundle;
+use openapi::log::entry::{Entry, Kind};
+use openapi::log::policy::Policy;
+use openapi::log::proof::LogProof;
 use openapi::receipt::commitment::{Commitment, Salt};
 use openapi::receipt::jws::{self, Jws, NotSigned};
 use openapi::receipt::{Alone, NodeReceipt, Receipt};
@@ -18,6 +22,7 @@ struct Full {
     receipt: String,
     kid: String,
     salt: Salt,
+    proof: Option<String>,
     others: Vec<String>,
 }
 
@@ -110,6 +115,45 @@ async fn a_stream_s_receipt_covers_every_event_of_it_and_is_nobody_else_s() {
     let stranger = gateway.customer("1").await;
     let asked = gateway.client.get(gateway.url(&format!("/v1/receipts/{id}"))).bearer_auth(&stranger.key).send().await;
     assert_eq!(asked.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn a_receipt_is_in_the_log_and_its_node_has_witnessed_that() {
+    let gateway = Gateway::start().await;
+    let node = Node::join(&gateway, &[]).await;
+    let response = gateway.chat(&conversation(json!({}))).await;
+    let id = header(&response, "x-commonwatt-receipt");
+    response.text().await.unwrap();
+    let (full, proof, policy) = tests::eventually("a proof that is witnessed", Duration::from_secs(30), || async {
+        let (full, ..) = receipt(&gateway, &id).await;
+        let proof = full.proof.clone()?;
+        let policy = gateway.client.get(gateway.url("/log/policy")).send().await.unwrap().bytes().await.unwrap();
+        (policy.as_ref().windows(8).any(|word| word == b"witness ") && proof.matches("\n\u{2014} ").count() > 1)
+            .then_some((full, proof, policy))
+    })
+    .await;
+    let (proof, policy) = (LogProof::read(proof.as_bytes()).unwrap(), Policy::read(&policy).unwrap());
+    let entry = Entry::of(Kind::Receipt, full.receipt.as_bytes());
+    let believed = proof.verify(entry.leaf(), &policy).unwrap();
+    assert_eq!(believed.witnesses.len(), 1, "{}", node.log());
+    let other = Entry::of(Kind::Receipt, b"another");
+    assert!(proof.verify(other.leaf(), &policy).is_err());
+
+    let get = async |path: &str| gateway.client.get(gateway.url(path)).send().await.unwrap().text().await.unwrap();
+    let digest = jws::digest(&full.receipt);
+    assert_eq!(get(&format!("/log/document/{digest}")).await, full.receipt, "whoever audits can read it");
+    let width = u16::try_from(proof.index + 1).unwrap();
+    let entries = gateway.client.get(gateway.url(&format!("/log/tile/entries/000.p/{width}")));
+    let entries = entries.send().await.unwrap().bytes().await.unwrap();
+    let entries = bundle::decode(&entries, width).unwrap();
+    let entries: Vec<Entry> =
+        entries.into_iter().map(|entry| std::str::from_utf8(entry).unwrap().parse().unwrap()).collect();
+    for kind in [Kind::Key, Kind::Split, Kind::PriceList, Kind::Manifest, Kind::Receipt] {
+        let logged = entries.iter().find(|entry| entry.kind == kind).unwrap();
+        let name = logged.to_string();
+        let document = get(&format!("/log/document/{}", name.rsplit(':').next().unwrap())).await;
+        assert_eq!(Entry::of(kind, document.as_bytes()), *logged, "{document}");
+    }
 }
 
 #[tokio::test]

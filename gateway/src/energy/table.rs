@@ -3,16 +3,19 @@
 
 use openapi::energy::report::{EnergyReport, SettledAttempt};
 use openapi::energy::{Grid, StepCosts, Tier};
+use openapi::log::entry::Kind;
 use openapi::units::{Microjoules, Microseconds};
 use serde_json::json;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use super::Known;
 use super::honesty::verdict::{Standing, Verdict};
 use crate::inference::ship;
+use crate::log;
 
 /// The number of a node's newest report.
 ///
@@ -227,6 +230,16 @@ pub async fn judge(
         )
         .execute(&mut *transaction)
         .await?;
+        let document = json!({
+            "v": 1,
+            "node": node,
+            "kind": format!("{:?}", verdict.kind),
+            "severity": verdict.kind.severity().word(),
+            "reason": verdict.reason,
+            "evidence": evidence,
+            "at": moment(verdict.at).format(&Rfc3339).unwrap_or_default(),
+        });
+        log::publish(&mut transaction, Kind::Verdict, &[document.to_string()]).await?;
     }
     sqlx::query!(
         "insert into energy_standings (node_id, replica_id, believed, tier_cap) values ($1, $2, $3, $4)

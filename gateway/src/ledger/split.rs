@@ -1,12 +1,15 @@
 //! How income is shared. The only module that writes the table `splits`; a split is never changed, only followed by
 //! another.
 
+use openapi::log::entry::Kind;
 use openapi::price::Split;
 use serde::Serialize;
-use sqlx::{PgExecutor, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+use crate::log;
 
 /// A split and the time from which it counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -99,7 +102,28 @@ pub async fn add(
         effective_from,
         created_by
     );
-    row.fetch_one(database).await.map(SplitVersion::from)
+    let mut transaction = database.begin().await?;
+    let added = SplitVersion::from(row.fetch_one(&mut *transaction).await?);
+    publish(&mut transaction, std::slice::from_ref(&added)).await?;
+    transaction.commit().await?;
+    Ok(added)
+}
+
+/// Has all splits logged that are not yet: those that the tables began with among them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn announce(database: &PgPool) -> Result<(), sqlx::Error> {
+    let mut transaction = database.begin().await?;
+    let splits = list(&mut *transaction).await?;
+    publish(&mut transaction, &splits).await?;
+    transaction.commit().await
+}
+
+/// As everybody can read them.
+async fn publish(connection: &mut PgConnection, splits: &[SplitVersion]) -> Result<(), sqlx::Error> {
+    let documents: Vec<String> = splits.iter().filter_map(|split| serde_json::to_string(split).ok()).collect();
+    log::publish(connection, Kind::Split, &documents).await
 }
 
 #[cfg(test)]

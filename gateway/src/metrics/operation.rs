@@ -9,6 +9,7 @@ use opentelemetry::metrics::{AsyncInstrument, Histogram, Meter};
 
 use crate::admission::Admissions;
 use crate::journal::Journal;
+use crate::log::{Figures, Log};
 use crate::nodes::Nodes;
 
 const OVERHEAD_SECONDS: [f64; 13] =
@@ -27,6 +28,7 @@ pub struct Watched {
     pub nodes: Arc<Nodes>,
     pub journal: Journal,
     pub admissions: Arc<Admissions>,
+    pub log: Arc<Log>,
 }
 
 impl Operation {
@@ -94,10 +96,26 @@ pub(super) fn observe(meter: &Meter, watched: &Watched) {
     };
     let help = "How long the oldest settled request has waited for the database.";
     meter.f64_observable_gauge("gateway.journal.lag").with_unit("s").with_description(help).with_callback(lag).build();
+    observe_log(meter, &watched.log);
     let nodes = Arc::clone(&watched.nodes);
     let ejections = move |to: &dyn AsyncInstrument<u64>| to.observe(nodes.ejections(), &[]);
     let counter = meter.u64_observable_counter("gateway.node.ejections").with_unit("{ejection}");
     counter.with_description("Rests that failures have brought to nodes.").with_callback(ejections).build();
+}
+
+fn observe_log(meter: &Meter, log: &Arc<Log>) {
+    let gauge = |(name, unit): (&'static str, &'static str), help: &'static str, figure: fn(&Figures) -> u64| {
+        let log = Arc::clone(log);
+        let shown = move |to: &dyn AsyncInstrument<u64>| to.observe(figure(&log.figures()), &[]);
+        meter.u64_observable_gauge(name).with_unit(unit).with_description(help).with_callback(shown).build();
+    };
+    gauge(("gateway.log.leaves", "{leaf}"), "Entries in the public log.", |log| log.leaves);
+    gauge(("gateway.log.damaged", "{part}"), "Parts of the log that are not what was signed.", |log| log.damaged);
+    gauge(("gateway.log.conflicts", "{witness}"), "Witnesses that have seen another log.", |log| log.conflicts);
+    let log = Arc::clone(log);
+    let lag = move |to: &dyn AsyncInstrument<f64>| to.observe(log.figures().lag.as_secs_f64(), &[]);
+    let help = "How long the oldest entry has waited that is not in the public log yet.";
+    meter.f64_observable_gauge("gateway.log.lag").with_unit("s").with_description(help).with_callback(lag).build();
 }
 
 fn show_nodes(watched: &Watched, to: &dyn AsyncInstrument<u64>) {

@@ -5,6 +5,7 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use openapi::error::ApiError;
+use openapi::log::entry::Kind;
 use openapi::node::{ENROL_PATH, Enrolled, Enrolment, Offer};
 use sqlx::types::Json as SqlJson;
 use sqlx::{PgConnection, PgPool};
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::body::{Json, SmallJson};
 use crate::error::Failure;
+use crate::log;
 use crate::names;
 use crate::secrets::{self, Secrets};
 
@@ -135,10 +137,14 @@ pub(in crate::nodes) async fn public_key(database: &PgPool, node: Uuid) -> Resul
 
 /// Keeps what a node has published when it connected.
 pub(super) async fn keep_offer(database: &PgPool, node: Uuid, offer: &Offer) -> Result<(), sqlx::Error> {
+    let mut transaction = database.begin().await?;
     sqlx::query!("update nodes set offer = $2, last_seen_at = now() where id = $1", node, SqlJson(offer) as _)
-        .execute(database)
-        .await
-        .map(drop)
+        .execute(&mut *transaction)
+        .await?;
+    // Their SHA-256 is the one in the models' ids.
+    let manifests = offer.models.iter().filter_map(|model| serde_json::to_string(&model.manifest).ok());
+    log::publish(&mut transaction, Kind::Manifest, &manifests.collect::<Vec<_>>()).await?;
+    transaction.commit().await
 }
 
 /// Notes when a node was last connected.

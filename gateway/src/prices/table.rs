@@ -1,11 +1,16 @@
 //! Prices at rest: added, never changed.
 
+use openapi::log::entry::Kind;
 use openapi::node::Offer;
 use openapi::price::Price;
 use openapi::units::Nanocredits;
+use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
+
+use crate::log;
 
 /// Whose word a price is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,16 +157,34 @@ async fn add(connection: &mut PgConnection, new: NewPrice<'_>) -> Result<Row, sq
         new.source.word(),
         new.by
     )
-    .fetch_one(connection)
+    .fetch_one(&mut *connection)
     .await?;
-    Ok(Row {
+    let row = Row {
         version: added.version,
         node: new.node,
         model: new.model.to_owned(),
         price: new.price,
         effective_from: added.effective_from,
         source: new.source.word().to_owned(),
-    })
+    };
+    log::publish(connection, Kind::PriceList, &[row.document()]).await?;
+    Ok(row)
+}
+
+impl Row {
+    /// As everybody can read it.
+    fn document(&self) -> String {
+        json!({
+            "v": 1,
+            "version": self.version,
+            "node": self.node,
+            "model": self.model,
+            "price": self.price,
+            "effective_from": self.effective_from.format(&Rfc3339).unwrap_or_default(),
+            "source": self.source,
+        })
+        .to_string()
+    }
 }
 
 /// Sets the price of some models of a node in its operator's name; `None` means from now on.

@@ -3,6 +3,7 @@
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64URL_NOPAD;
+use openapi::log::entry::Kind;
 use openapi::receipt::KEYS_PATH;
 use serde::Serialize;
 use sqlx::PgPool;
@@ -11,6 +12,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::body::Json;
 use crate::error::Problem;
+use crate::log;
 use crate::secrets::Secrets;
 
 /// Whoever verifies may keep the list for so long; a new key signs nothing that was not listed before.
@@ -34,6 +36,12 @@ pub struct Key {
     x: String,
 }
 
+impl Key {
+    fn new(kid: String, public: &[u8]) -> Self {
+        Self { kty: "OKP", crv: "Ed25519", alg: "EdDSA", r#use: "sig", kid, x: BASE64URL_NOPAD.encode(public) }
+    }
+}
+
 /// The keys that sign receipts, the newest first, and those that have.
 #[utoipa::path(get, path = KEYS_PATH, tag = "Receipts", responses((status = 200, body = KeySet), Problem))]
 pub async fn list(app: App) -> Result<Response, Problem> {
@@ -41,14 +49,7 @@ pub async fn list(app: App) -> Result<Response, Problem> {
         .fetch_all(&app.database)
         .await?
         .into_iter()
-        .map(|row| Key {
-            kty: "OKP",
-            crv: "Ed25519",
-            alg: "EdDSA",
-            r#use: "sig",
-            kid: row.kid,
-            x: BASE64URL_NOPAD.encode(&row.public_key),
-        });
+        .map(|row| Key::new(row.kid, &row.public_key));
     Ok(([(header::CACHE_CONTROL, CACHE)], Json(KeySet { keys: keys.collect() })).into_response())
 }
 
@@ -60,12 +61,16 @@ pub async fn announce(database: &PgPool, secrets: &Secrets) -> Result<(), sqlx::
     let signers = secrets.all().map(|derived| &derived.receipt_signing);
     let (kids, keys): (Vec<String>, Vec<Vec<u8>>) =
         signers.map(|signer| (signer.kid().to_owned(), signer.public().0.to_vec())).unzip();
+    let document = |(kid, key): (&String, &Vec<u8>)| serde_json::to_string(&Key::new(kid.clone(), key)).ok();
+    let documents: Vec<String> = kids.iter().zip(&keys).filter_map(document).collect();
+    let mut transaction = database.begin().await?;
     sqlx::query!(
         "insert into receipt_keys (kid, public_key) select * from unnest($1::text[], $2::bytea[]) on conflict do nothing",
         &kids,
         &keys
     )
-    .execute(database)
-    .await
-    .map(drop)
+    .execute(&mut *transaction)
+    .await?;
+    log::publish(&mut transaction, Kind::Key, &documents).await?;
+    transaction.commit().await
 }

@@ -1,5 +1,6 @@
-//! Receipts for whoever paid: with any inference key of the account.
+//! Receipts for whoever paid: with any inference key of the account, or as one of its users.
 
+use axum::http::StatusCode;
 use openapi::error::{ApiError, echo};
 use openapi::receipt::ReceiptId;
 use openapi::receipt::commitment::Salt;
@@ -9,9 +10,14 @@ use uuid::Uuid;
 
 use super::table::{self, Kept};
 use crate::app::App;
-use crate::auth::Caller;
-use crate::body::{Json, Segment};
-use crate::error::Failure;
+use crate::auth::{Caller, User};
+use crate::body::{Json, Path, Segment};
+use crate::error::{Failure, Problem};
+use crate::log::{Entry, Kind};
+
+const READY_SECONDS: u32 = 2;
+const NOT_READY: &str = "This receipt is not signed yet: the node's part or the last reading of its energy is on its way. \
+                         Try again shortly.";
 
 /// A receipt, and what its owner alone has.
 #[derive(Debug, Serialize, ToSchema)]
@@ -39,13 +45,44 @@ pub struct FullReceipt {
 #[utoipa::path(get, path = "/v1/receipts/{id}", tag = "Receipts", security(("key" = [])), params(("id" = String, Path)),
     responses((status = 200, body = FullReceipt), Failure))]
 pub async fn show(app: App, caller: Caller, Segment(id): Segment) -> Result<Json<FullReceipt>, Failure> {
-    let (request, attempt) = asked(&id).ok_or_else(|| not_found(&id))?;
-    let mut kept = table::of_request(&app.database, caller.key.account, request).await?;
+    let asked = asked(&id).ok_or_else(|| not_found(&id))?;
+    match find(&app, caller.key.account, asked).await? {
+        Found::Receipt(receipt) => Ok(Json(*receipt)),
+        Found::NotReady => Err(not_ready().into()),
+        Found::Nothing => Err(not_found(&id).into()),
+    }
+}
+
+/// The receipt of a request's last attempt, a few seconds after its answer.
+#[utoipa::path(get, path = "/api/requests/{id}/receipt", tag = "Receipts", security(("session" = [])),
+    params(("id" = Uuid, Path)), responses((status = 200, body = FullReceipt), Problem))]
+pub async fn of_request(app: App, user: User, Path(id): Path<Uuid>) -> Result<Json<FullReceipt>, Problem> {
+    match find(&app, user.account, (id, None)).await? {
+        Found::Receipt(receipt) => Ok(Json(*receipt)),
+        Found::NotReady => Err(Problem::of(StatusCode::NOT_FOUND, NOT_READY).after(READY_SECONDS)),
+        Found::Nothing => Err(Problem::not_found("receipt")),
+    }
+}
+
+/// What there is.
+enum Found {
+    Receipt(Box<FullReceipt>),
+    /// There will be one.
+    NotReady,
+    Nothing,
+}
+
+async fn find(app: &App, account: Uuid, (request, attempt): (Uuid, Option<u32>)) -> Result<Found, Problem> {
+    let mut kept = table::of_request(&app.database, account, request).await?;
     let at = kept.iter().rposition(|one| attempt.is_none_or(|attempt| one.id.attempt == attempt));
-    let Kept { id: found, noted, signed } = kept.remove(at.ok_or_else(|| not_found(&id))?);
-    let (receipt, kid) = signed.ok_or_else(not_ready)?;
+    let Some(at) = at else { return Ok(Found::Nothing) };
+    let Kept { id, noted, signed } = kept.remove(at);
+    let Some((receipt, kid)) = signed else { return Ok(Found::NotReady) };
+    let leaf = Entry::of(Kind::Receipt, receipt.as_bytes()).leaf();
+    let proof = app.log.proof(&app.database, leaf).await?;
     let others = kept.into_iter().map(|one| one.id).collect();
-    Ok(Json(FullReceipt { object: "receipt", id: found, receipt, kid, salt: noted.salt, proof: None, others }))
+    let (object, salt) = ("receipt", noted.salt);
+    Ok(Found::Receipt(Box::new(FullReceipt { object, id, receipt, kid, salt, proof, others })))
 }
 
 /// Which request is meant, and which attempt of it, if one is.
@@ -64,11 +101,8 @@ fn not_found(id: &str) -> ApiError {
 }
 
 fn not_ready() -> ApiError {
-    const SECONDS: u32 = 2;
-    let message = "This receipt is not signed yet: the node's part or the last reading of its energy is on its way. \
-                   Try again shortly.";
-    let mut error = ApiError::new(404, "invalid_request_error", Some("receipt_not_ready"), message).with_param("id");
-    error.retry_after = Some(SECONDS);
+    let mut error = ApiError::new(404, "invalid_request_error", Some("receipt_not_ready"), NOT_READY).with_param("id");
+    error.retry_after = Some(READY_SECONDS);
     error
 }
 

@@ -15,6 +15,7 @@ use super::table::{self, Due, Signed};
 use crate::app::App;
 use crate::ledger::account::Account;
 use crate::ledger::split::{self, SplitVersion};
+use crate::log::{self, Entry, Kind};
 
 /// Receipts are there so long after their answers' energy is known.
 const EVERY: Duration = Duration::from_millis(500);
@@ -36,9 +37,14 @@ pub async fn run(app: App) {
             gateways: app.secrets.all().map(|derived| derived.ticket_public.clone()).collect(),
         };
         match sign_due(&app.database, &notary).await {
-            // There may be more.
-            Ok(signed) if signed == BATCH.unsigned_abs() as usize => continue,
-            Ok(_) => {}
+            Ok(0) => {}
+            Ok(signed) => {
+                app.log.wake();
+                // There may be more.
+                if signed == BATCH.unsigned_abs() as usize {
+                    continue;
+                }
+            }
             Err(error) => tracing::warn!("receipts wait to be signed: {error:#}"),
         }
         tokio::select! {
@@ -65,6 +71,8 @@ pub async fn sign_due(database: &PgPool, notary: &Notary<'_>) -> anyhow::Result<
     let splits = split::list(&mut *transaction).await?;
     let signed = due.iter().map(|due| sign(due, &splits, notary)).collect::<anyhow::Result<Vec<_>>>()?;
     table::sign(&mut transaction, &signed, notary.signer.kid()).await?;
+    let entries: Vec<Entry> = signed.iter().map(|one| one.entry).collect();
+    log::enqueue(&mut transaction, &entries).await?;
     transaction.commit().await?;
     Ok(signed.len())
 }
@@ -72,7 +80,7 @@ pub async fn sign_due(database: &PgPool, notary: &Notary<'_>) -> anyhow::Result<
 fn sign(due: &Due, splits: &[SplitVersion], notary: &Notary<'_>) -> anyhow::Result<Signed> {
     let receipt = receipt(due, splits, &notary.gateways)?;
     let receipt = notary.signer.sign(&receipt).ok_or_else(|| anyhow!("a receipt can't be signed"))?;
-    Ok(Signed { id: due.id, receipt })
+    Ok(Signed { id: due.id, entry: Entry::of(Kind::Receipt, receipt.as_bytes()), receipt })
 }
 
 /// The receipt of an attempt, as far as the gateway stands by it.

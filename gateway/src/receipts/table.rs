@@ -1,6 +1,7 @@
 //! The only module that writes the tables `receipts`, `node_receipts` and `receipt_chains`.
 
 use openapi::energy::{Boundary, Grid, Status, Tier};
+use openapi::log::entry::Entry;
 use openapi::receipt::{NodeReceipt, ReceiptEnergy, ReceiptId, check, jws};
 use openapi::units::{Microjoules, Microseconds, Nanocredits};
 use sqlx::{PgConnection, PgPool};
@@ -52,6 +53,8 @@ pub struct Due {
 pub struct Signed {
     pub id: ReceiptId,
     pub receipt: String,
+    /// Its entry in the log.
+    pub entry: Entry,
 }
 
 /// A receipt, for whoever may see its salt.
@@ -248,14 +251,16 @@ pub async fn due(connection: &mut PgConnection, most: i64) -> Result<Vec<Due>, s
 pub async fn sign(connection: &mut PgConnection, signed: &[Signed], kid: &str) -> Result<(), sqlx::Error> {
     let (requests, attempts) = names(signed.iter().map(|one| one.id));
     let receipts: Vec<String> = signed.iter().map(|one| one.receipt.clone()).collect();
+    let digests: Vec<Vec<u8>> = signed.iter().map(|one| one.entry.hash.to_vec()).collect();
     sqlx::query!(
-        "update receipts r set receipt = s.receipt, kid = $4
-         from unnest($1::uuid[], $2::integer[], $3::text[]) as s (request, attempt, receipt)
+        "update receipts r set receipt = s.receipt, kid = $4, digest = s.digest
+         from unnest($1::uuid[], $2::integer[], $3::text[], $5::bytea[]) as s (request, attempt, receipt, digest)
          where r.request_id = s.request and r.attempt = s.attempt",
         &requests,
         &attempts,
         &receipts,
-        kid
+        kid,
+        &digests
     )
     .execute(&mut *connection)
     .await?;
@@ -268,6 +273,15 @@ pub async fn sign(connection: &mut PgConnection, signed: &[Signed], kid: &str) -
     .execute(connection)
     .await
     .map(drop)
+}
+
+/// The receipt of this SHA-256.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_digest(database: &PgPool, digest: &[u8]) -> Result<Option<String>, sqlx::Error> {
+    let receipt = sqlx::query_scalar!(r#"select receipt as "receipt!" from receipts where digest = $1"#, digest);
+    receipt.fetch_optional(database).await
 }
 
 /// The receipts of a request of an account, the first attempt's first.

@@ -22,6 +22,8 @@ pub struct Derived {
     attached: [u8; 32],
     /// Decides which requests are canaries.
     pub canaries: [u8; 32],
+    /// What the key of the public log is made from.
+    pub log_seed: [u8; 32],
     /// Signs and checks the sessions of the management API.
     pub session_signing: EncodingKey,
     pub session_checking: DecodingKey,
@@ -48,6 +50,7 @@ impl Derived {
             attached: blake3::derive_key("commonwatt 2026 attached servers", secret),
             canaries: blake3::derive_key("commonwatt 2026 canaries", secret),
             prefixes: blake3::derive_key("commonwatt 2026 prefixes", secret),
+            log_seed: blake3::derive_key("commonwatt 2026 log signing", secret),
             session_signing: EncodingKey::from_secret(&session),
             session_checking: DecodingKey::from_secret(&session),
             ticket_signing: EncodingKey::from_ed_der(ticket_private.as_ref()),

@@ -4,7 +4,7 @@
 //! that other people's tools can read it. Nothing here reads a clock, a file or the network. Reading order:
 //!
 //! - [`hash`], [`tree`]: the tree; [`inclusion`], [`consistency`]: what is proven about it
-//! - [`tile`], [`bundle`]: how it is served
+//! - [`entry`]: what is in it; [`tile`], [`bundle`]: how it is served
 //! - [`key`], [`note`], [`checkpoint`], [`cosignature`]: what is signed; [`ed25519`]: with what
 //! - [`policy`], [`proof`]: whom a verifier believes, and what it checks without a network
 //! - [`witness`]: what keeps a log from showing different trees to different people
@@ -18,6 +18,8 @@ pub mod tree;
 pub mod inclusion;
 
 pub mod consistency;
+
+pub mod entry;
 
 pub mod tile;
 

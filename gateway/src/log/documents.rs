@@ -1,0 +1,43 @@
+//! What entries of the log are about, for whoever wants to read more than that it is there: the table `log_documents`. Receipts
+//! stay in their own.
+
+use data_encoding::HEXLOWER;
+use openapi::log::entry::{Entry, Kind};
+use sqlx::{PgConnection, PgPool};
+
+use super::queue;
+use crate::receipts;
+
+/// Keeps documents for everybody to read, and has those logged that are new.
+///
+/// # Errors
+/// When the database fails.
+pub async fn publish(connection: &mut PgConnection, kind: Kind, documents: &[String]) -> Result<(), sqlx::Error> {
+    let entries: Vec<Entry> = documents.iter().map(|document| Entry::of(kind, document.as_bytes())).collect();
+    let hashes: Vec<Vec<u8>> = entries.iter().map(|entry| entry.hash.to_vec()).collect();
+    let new = sqlx::query_scalar!(
+        "insert into log_documents (kind, hash, document)
+         select $1, hash, document from unnest($2::bytea[], $3::text[]) as d (hash, document)
+         on conflict do nothing returning hash",
+        kind.word(),
+        &hashes,
+        documents
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let entries: Vec<Entry> = entries.into_iter().filter(|entry| new.iter().any(|new| *new == entry.hash)).collect();
+    queue::enqueue(connection, &entries).await
+}
+
+/// The document of this digest, in hexadecimal, if it is public and still kept.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn find(database: &PgPool, digest: &str) -> Result<Option<String>, sqlx::Error> {
+    let Some(hash) = HEXLOWER.decode(digest.as_bytes()).ok().filter(|hash| hash.len() == 32) else { return Ok(None) };
+    let found = sqlx::query_scalar!("select document from log_documents where hash = $1", &hash);
+    match found.fetch_optional(database).await? {
+        Some(document) => Ok(Some(document)),
+        None => receipts::table::of_digest(database, &hash).await,
+    }
+}
