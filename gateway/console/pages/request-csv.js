@@ -17,8 +17,8 @@ function harmless(text) {
 }
 
 /** Hands a text to the person as a file. */
-export function download(name, text) {
-    const url = URL.createObjectURL(new Blob([text], { type: "text/csv;charset=utf-8" }));
+export function download(name, text, type = "text/csv;charset=utf-8") {
+    const url = URL.createObjectURL(new Blob([text], { type }));
     const link = Object.assign(document.createElement("a"), { href: url, download: name });
     link.click();
     // The browser reads it after the click.

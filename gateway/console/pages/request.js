@@ -8,6 +8,7 @@ import { endRequest } from "./request-ending.js";
 import { Energy, isProvisional } from "./request-energy.js";
 import { named, nodesKnown, short } from "./request-names.js";
 import { Outcome } from "./request-outcomes.js";
+import { Receipt } from "./request-receipt.js";
 import { Timeline } from "./request-timeline.js";
 
 const LOOK_AGAIN = 2000;
@@ -84,6 +85,7 @@ function Detail({ request, reload }) {
                 ${energy.problem && html`<${Trouble} problem=${energy.problem} retry=${energy.reload} />`}
             <//>
             <${Card} title="Cost" wide><${Cost} request=${request} /><//>
+            <${Card} title="Receipt" wide><${Receipt} id=${request.id} useAgain=${useAgain} /><//>
             <${Card} title="Tries" wide><${Attempts} attempts=${request.attempts} names=${names} /><//>
         </div>
         <details class="request-program">
