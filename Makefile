@@ -12,6 +12,7 @@ BUILD := $(CARGO) build --release --locked --workspace
 # Programs in Python that run ours. Status 3: this machine lacks what it takes, which was said.
 OPERATIONS := BIN=$(BIN) COMMONWATT_TEST_MODEL=$$(cat $(COMMONWATT_CACHE)/model-folder 2> /dev/null) python3 -B tests/operations
 MANIFESTS := $(COMMONWATT_CACHE)/kubernetes-validate-1.37.0
+RECEIPTS := $(COMMONWATT_CACHE)/pyjwt-2.15.1
 
 # libFuzzer's instruments, as cargo-fuzz gives them to the compiler, in programs that stop at a failed assertion of their own.
 FUZZ := $(COMMONWATT_CACHE)/fuzz
@@ -23,7 +24,7 @@ FUZZ_PACKAGE := --release --locked --package fuzz --features libfuzzer --target 
 SECONDS ?= 600
 
 .PHONY: up build test faults fuzz energy simulate demo-federation bench lint audit openapi openapi-check sqlx sqlx-check help \
-	docs docs-check dashboards restore upgrade million manifests images
+	docs docs-check verifier verifier-check dashboards restore upgrade million manifests images
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -107,6 +108,16 @@ docs: build ## Write docs/configuration.md anew
 
 docs-check: build ## Fail when docs/configuration.md is not what the programs say, or a link leads nowhere
 	@$(OPERATIONS)/configuration.py --check && $(OPERATIONS)/links.py
+
+verifier: ## Compile the verifier for browsers anew (rustup target add wasm32-unknown-unknown)
+	@CARGO=$(CARGO) $(OPERATIONS)/verifier.py
+
+verifier-check: build ## Fail when the verifier for browsers is older than its sources, or says other things than the program
+	@test -d $(RECEIPTS) || { python3 -m venv $(RECEIPTS).new && \
+		$(RECEIPTS).new/bin/python -m pip install --quiet --disable-pip-version-check 'pyjwt[crypto]==2.15.1' && \
+		mv $(RECEIPTS).new $(RECEIPTS); }
+	@cd tests/receipts && $(RECEIPTS)/bin/python -B ../operations/receipt.py paid.json keys.json policy.txt
+	@CARGO=$(CARGO) $(OPERATIONS)/verifier.py --check || [ $$? -eq 3 ]
 
 dashboards: build ## Show that every panel of the dashboards has data, and that every alert can fire
 	@$(OPERATIONS)/dashboards.py || [ $$? -eq 3 ]

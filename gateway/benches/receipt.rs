@@ -63,7 +63,9 @@ fn pieces(criterion: &mut Criterion) {
     group.bench_function("verify", |bencher| {
         bencher.iter(|| Jws::read(black_box(&token)).unwrap().verify::<NodeReceipt>(&signer.public()).unwrap());
     });
-    group.bench_function("leaf", |bencher| bencher.iter(|| Entry::of(Kind::Receipt, black_box(token.as_bytes())).leaf()));
+    group.bench_function("leaf", |bencher| {
+        bencher.iter(|| Entry::of(Kind::Receipt, black_box(token.as_bytes())).leaf())
+    });
     group.finish();
 }
 

@@ -14,6 +14,7 @@ use crate::nodes::SILENCE;
 use crate::nodes::direct::address::AllowedNetworks;
 #[cfg(feature = "acme")]
 use crate::tls::acme;
+use crate::verify::VerifyAction;
 
 /// The Commonwatt gateway: OpenAI's API in front of independently operated nodes.
 #[derive(Debug, Parser)]
@@ -55,6 +56,11 @@ pub enum Command {
         data: PathBuf,
         #[command(subcommand)]
         action: SecretAction,
+    },
+    /// Check a receipt or the log, offline, without taking anybody's word.
+    Verify {
+        #[command(subcommand)]
+        action: VerifyAction,
     },
     /// Say whether the gateway on this machine answers; for container health checks.
     Healthcheck {

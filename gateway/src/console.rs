@@ -15,20 +15,26 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 
 const HOME: &str = "/console/";
 const FIRST: &str = "index.html";
+/// The page that verifies receipts, for everybody.
+const VERIFY: &str = "verify/index.html";
 /// Nothing from elsewhere, nothing inline, no frame around it, and no form but those that scripts see to.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The same for [`VERIFY`], which runs the verifier: WebAssembly counts as evaluated.
+const VERIFY_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; \
+                             connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
 #[derive(RustEmbed)]
 #[folder = "console"]
 struct Files;
 
-/// `/console` and everything below it.
+/// `/console` and everything below it, and `/verify`.
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route("/console", get(redirect))
         .route(HOME, get(async |headers: HeaderMap| file(FIRST, &headers)))
+        .route("/verify", get(async |headers: HeaderMap| file(VERIFY, &headers)))
         .route("/console/{*path}", get(async |Path(path): Path<String>, headers: HeaderMap| file(&path, &headers)))
 }
 
@@ -51,7 +57,8 @@ fn file(path: &str, headers: &HeaderMap) -> Response {
             (StatusCode::NOT_FOUND, "There is nothing at this path. The console is at /console/.\n").into_response()
         }
     };
-    let all = [(CONTENT_SECURITY_POLICY, POLICY), (REFERRER_POLICY, "no-referrer"), (OPENER_POLICY, "same-origin")];
+    let policy = if path == VERIFY { VERIFY_POLICY } else { POLICY };
+    let all = [(CONTENT_SECURITY_POLICY, policy), (REFERRER_POLICY, "no-referrer"), (OPENER_POLICY, "same-origin")];
     for (name, value) in all {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
@@ -83,6 +90,7 @@ fn content_type(path: &str) -> &'static str {
         Some("js") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
         Some("svg") => "image/svg+xml",
+        Some("wasm") => "application/wasm",
         _ => "text/plain; charset=utf-8",
     }
 }
@@ -129,6 +137,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn anybody_verifies_receipts_and_only_there_may_webassembly_run() {
+        let (status, headers, body) = ask(Method::GET, "/verify", &[]).await;
+        assert_eq!((status, headers[CONTENT_SECURITY_POLICY].to_str().unwrap()), (StatusCode::OK, VERIFY_POLICY));
+        assert_eq!(VERIFY_POLICY.replace(" 'wasm-unsafe-eval'", ""), POLICY);
+        assert!(body.starts_with(b"<!doctype html>"));
+        let (status, headers, body) = ask(Method::GET, "/console/vendor/verifier.wasm", &[]).await;
+        assert_eq!((status, headers[CONTENT_TYPE].to_str().unwrap()), (StatusCode::OK, "application/wasm"));
+        assert!(body.starts_with(b"\0asm"));
+    }
+
+    #[tokio::test]
     async fn what_is_not_there_is_said_in_words_and_nothing_else_is_reached() {
         for path in
             ["/console/nothing.js", "/console/../Cargo.toml", "/console/%2e%2e/Cargo.toml", "/console//etc/passwd"]
@@ -144,14 +163,14 @@ mod tests {
     #[test]
     fn every_page_and_its_licences_are_carried_and_nothing_is_inline() {
         let files: Vec<_> = Files::iter().collect();
-        for needed in ["index.html", "app.js", "style.css", "pages/keys.js", "vendor/LICENSE-uPlot"] {
+        for needed in ["index.html", "app.js", "style.css", "pages/keys.js", VERIFY, "vendor/LICENSE-uPlot"] {
             assert!(files.iter().any(|file| file == needed), "{needed}");
         }
         for path in files {
-            let text = String::from_utf8(Files::get(&path).unwrap().data.into_owned()).unwrap();
             if path.starts_with("vendor/") {
                 continue;
             }
+            let text = String::from_utf8(Files::get(&path).unwrap().data.into_owned()).unwrap();
             for refused in ["dangerouslySetInnerHTML", "innerHTML", " style=", "http://cdn", "https://cdn"] {
                 assert!(!text.contains(refused), "{path}: {refused}");
             }

@@ -102,5 +102,7 @@ mod statuses;
 
 pub mod up;
 
+pub mod verify;
+
 /// The database's shape; applied at every start.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");

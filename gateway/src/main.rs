@@ -10,7 +10,8 @@ use clap::Parser;
 use gateway::config::{Command, Config, LogFormat, SecretAction, UpConfig};
 use gateway::secrets::file;
 use gateway::up::{self, UpSettings};
-use gateway::{admin, router, serve, tls};
+use gateway::verify::{Ending, Told};
+use gateway::{admin, router, serve, tls, verify};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
@@ -56,6 +57,14 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
             SecretAction::Retire => file::retire(&data),
             SecretAction::Forget => file::forget(&data),
         }?)?,
+        Command::Verify { action } => {
+            let Told { text, ending } = verify::run(&action);
+            match ending {
+                Ending::Unreadable => writeln!(std::io::stderr(), "{text}")?,
+                Ending::Holds | Ending::Fails => print(&text)?,
+            }
+            return Ok(ExitCode::from(ending as u8));
+        }
         Command::Healthcheck { listen, tls_certificate, acme_names } => {
             healthcheck(listen, tls_certificate.is_some() || acme_names.is_some()).await?;
         }

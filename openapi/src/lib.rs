@@ -15,9 +15,8 @@
 //! - [`region`]: where a node is
 //! - [`manifest`], [`node`], [`standing`]: what a node is, offers and promises, and what its gateway makes of it; [`blob`]: how
 //!   model files travel between nodes; [`upstream`]: how any other server's answers become a node's
-//! - [`receipt`]: what was served, signed by node and gateway; [`statement`]: what
-//!   everybody earns by it; [`log`]: the public transparency log, its witnesses and its
-//!   proofs
+//! - [`receipt`]: what was served, signed by node and gateway; [`statement`]: what everybody earns by it; [`log`]: the public
+//!   transparency log, its witnesses and its proofs; [`verify`]: what anybody finds out from all of these
 
 pub mod units;
 
@@ -76,3 +75,5 @@ pub mod receipt;
 pub mod statement;
 
 pub mod log;
+
+pub mod verify;

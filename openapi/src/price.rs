@@ -43,8 +43,8 @@ impl Price {
         let cached = tokens.cached.min(tokens.prompt);
         let part = |count: u64, each: Nanocredits| u128::from(count) * u128::from(each.get());
         let total = part(tokens.prompt - cached, self.prompt)
-            + part(cached, self.cached)
-            + part(tokens.completion, self.completion);
+            .saturating_add(part(cached, self.cached))
+            .saturating_add(part(tokens.completion, self.completion));
         Nanocredits::new(u64::try_from(total).unwrap_or(u64::MAX).min(i64::MAX as u64))
     }
 }
@@ -161,6 +161,8 @@ mod tests {
         let tokens = BilledTokens { prompt: u64::from(u32::MAX), cached: 0, completion: u64::from(u32::MAX) };
         assert!(highest.is_sane() && highest.cost(&tokens).get() < i64::MAX as u64);
         assert_eq!(price(u64::MAX, 0, 0).cost(&tokens).get(), i64::MAX as u64, "insane prices are held, not wrapped");
+        let all = BilledTokens { prompt: u64::MAX, cached: 1, completion: u64::MAX };
+        assert_eq!(price(u64::MAX, u64::MAX, u64::MAX).cost(&all).get(), i64::MAX as u64);
     }
 
     const SPLIT: Split =

@@ -222,7 +222,9 @@ mod tests {
     fn question(seed: u8, old: u64, size: u64) -> String {
         let (mut frontier, mut nodes) = (Frontier::new(), BTreeMap::new());
         for index in 0..size {
-            let keep = |node: Node, hash| drop(nodes.insert((node.level, node.index), hash));
+            let keep = |node: Node, hash| {
+                nodes.insert((node.level, node.index), hash);
+            };
             frontier.push(Hash::leaf(&[seed, index as u8]), keep);
         }
         let checkpoint = Checkpoint::new(ORIGIN, frontier.head(), &[]).unwrap();

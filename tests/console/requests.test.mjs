@@ -261,6 +261,22 @@ test("a request's page shows its tries, time, energy and cost as the API has the
         await cost.getByText(/goes to the node’s operator/).waitFor();
     }));
 
+test("a request's receipt is saved from its page, and verified in the browser", () =>
+    withPage(async (page) => {
+        const done = await booked(await asked());
+        await signedIn(page, `requests/${done.id}`);
+        const receipt = page.locator("section", { has: page.getByRole("heading", { name: "Receipt" }) });
+        await receipt.getByText(/Node and gateway have both signed/).waitFor();
+        await receipt.getByText(/It is in the public log/).waitFor();
+        const saving = page.waitForEvent("download");
+        await receipt.getByRole("button", { name: "Save it" }).click();
+        const saved = JSON.parse(await readFile(await (await saving).path(), "utf8"));
+        assert.equal(saved.id, `${done.id}.1`);
+        await receipt.getByRole("link", { name: "Verify it" }).click();
+        await page.getByRole("button", { name: "The gateway's keys: take this gateway's" }).click();
+        await page.getByText(/ 0 do not/).waitFor();
+    }));
+
 test("a predicted figure is looked at again until it is settled", () =>
     withPage(async (page) => {
         await told(page, {

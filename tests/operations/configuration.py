@@ -17,7 +17,7 @@ Every setting is a flag, and most are a variable of the environment too; a flag 
 sentence that says what to do. This page is written by `make docs` from `--help`; change the help, not the page.
 """
 PROGRAMS = {
-    "commonwatt": ["serve", "up", "admin", "with-postgres"],
+    "commonwatt": ["serve", "up", "admin", "verify", "with-postgres"],
     "commonwatt-node": ["serve", "pull", "doctor", "rotate-key"],
 }
 OPTION = re.compile(r"\s{2,6}(?:-\w, )?(--[\w-]+)(?: <([\w-]+)>)?\s*(.*)")

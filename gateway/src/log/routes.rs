@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use openapi::log::hash::Hash;
@@ -176,10 +176,10 @@ async fn nothing() -> Problem {
 }
 
 fn file((kind, keep): (&'static str, &'static str), body: impl IntoResponse) -> Response {
-    // Behind the body's own headers, whose kind is another.
+    // A text or bytes as a body come with a type of their own.
     let mut response = body.into_response();
-    response.headers_mut().insert(CONTENT_TYPE, axum::http::HeaderValue::from_static(kind));
-    response.headers_mut().insert(CACHE_CONTROL, axum::http::HeaderValue::from_static(keep));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(keep));
     response
 }
 

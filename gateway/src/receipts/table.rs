@@ -174,7 +174,8 @@ async fn insert_received(connection: &mut PgConnection, node: Uuid, new: &[&Rece
 /// # Errors
 /// When the database fails.
 pub async fn due(connection: &mut PgConnection, most: i64) -> Result<Vec<Due>, sqlx::Error> {
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        DueRow,
         r#"select r.request_id, r.attempt, r.node_id, r.noted::text as "noted!", a.outcome, q.started_at,
                a.duration_microseconds, q.prompt_tokens, q.cached_tokens, q.completion_tokens, q.nanocredits,
                e.microjoules as "microjoules?", e.low_microjoules as "low_microjoules?",
@@ -197,39 +198,51 @@ pub async fn due(connection: &mut PgConnection, most: i64) -> Result<Vec<Due>, s
     )
     .fetch_all(connection)
     .await?;
-    let mut due = Vec::with_capacity(rows.len());
-    for row in rows {
-        let noted = serde_json::from_str(&row.noted).map_err(|error| sqlx::Error::Decode(error.into()))?;
-        let joules = |count: Option<i64>| Microjoules::new(count.unwrap_or_default().unsigned_abs());
-        let (pue_milli, idle) = (row.pue_milli.unwrap_or_default().unsigned_abs(), joules(row.idle_microjoules));
-        let facility = check::facility(joules(row.microjoules), idle, pue_milli);
-        let grid = row.grid_mg_per_kwh.map(|intensity| Grid {
-            zone: row.grid_zone.unwrap_or_default(),
-            mg_per_kwh: intensity.unsigned_abs(),
-            source: row.grid_source.unwrap_or_default(),
-            basis: row.grid_basis.unwrap_or_default(),
-        });
-        let energy = row.tier.map(|tier| ReceiptEnergy {
-            microjoules: joules(row.microjoules),
-            low_microjoules: joules(row.low_microjoules),
-            high_microjoules: joules(row.high_microjoules),
-            marginal_microjoules: joules(row.marginal_microjoules),
-            prefill_microjoules: joules(row.prefill_microjoules),
-            idle_microjoules: idle,
-            tier: Tier::from_letter(&tier).unwrap_or(Tier::X),
-            boundary: row.boundary.as_deref().and_then(Boundary::from_word).unwrap_or(Boundary::Device),
-            method: row.method.unwrap_or_default(),
-            status: row.status.as_deref().and_then(Status::from_word).unwrap_or(Status::Provisional),
-            believed: row.believed.unwrap_or_default(),
-            pue_milli,
-            facility_microjoules: facility,
-            micrograms_co2e: grid.as_ref().map(|grid| check::carbon(facility, grid.mg_per_kwh)),
-            grid,
-        });
-        due.push(Due {
+    rows.into_iter().map(Due::try_from).collect()
+}
+
+/// A row of [`due`], as the database has it.
+struct DueRow {
+    request_id: Uuid,
+    attempt: i32,
+    node_id: Uuid,
+    noted: String,
+    outcome: String,
+    started_at: OffsetDateTime,
+    duration_microseconds: i64,
+    prompt_tokens: i64,
+    cached_tokens: i64,
+    completion_tokens: i64,
+    nanocredits: i64,
+    microjoules: Option<i64>,
+    low_microjoules: Option<i64>,
+    high_microjoules: Option<i64>,
+    marginal_microjoules: Option<i64>,
+    prefill_microjoules: Option<i64>,
+    idle_microjoules: Option<i64>,
+    tier: Option<String>,
+    boundary: Option<String>,
+    method: Option<String>,
+    status: Option<String>,
+    believed: Option<bool>,
+    grid_zone: Option<String>,
+    grid_mg_per_kwh: Option<i64>,
+    grid_source: Option<String>,
+    grid_basis: Option<String>,
+    pue_milli: Option<i32>,
+    statement: Option<String>,
+    public_key: Option<Vec<u8>>,
+}
+
+impl TryFrom<DueRow> for Due {
+    type Error = sqlx::Error;
+
+    fn try_from(row: DueRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
             id: ReceiptId { request: row.request_id, attempt: row.attempt.unsigned_abs() },
             node: row.node_id,
-            noted,
+            noted: noted(&row.noted)?,
+            energy: row.energy(),
             outcome: row.outcome,
             started_at: row.started_at,
             duration: Microseconds::new(row.duration_microseconds.unsigned_abs()),
@@ -237,11 +250,45 @@ pub async fn due(connection: &mut PgConnection, most: i64) -> Result<Vec<Due>, s
             cached_tokens: row.cached_tokens.unsigned_abs(),
             completion_tokens: row.completion_tokens.unsigned_abs(),
             nanocredits: Nanocredits::new(row.nanocredits.unsigned_abs()),
-            energy,
             node_said: row.statement.zip(row.public_key),
-        });
+        })
     }
-    Ok(due)
+}
+
+impl DueRow {
+    /// None when the node had not begun to compute.
+    fn energy(&self) -> Option<ReceiptEnergy> {
+        let joules = |count: Option<i64>| Microjoules::new(count.unwrap_or_default().unsigned_abs());
+        let (pue_milli, idle) = (self.pue_milli.unwrap_or_default().unsigned_abs(), joules(self.idle_microjoules));
+        let facility = check::facility(joules(self.microjoules), idle, pue_milli);
+        let grid = self.grid_mg_per_kwh.map(|intensity| Grid {
+            zone: self.grid_zone.clone().unwrap_or_default(),
+            mg_per_kwh: intensity.unsigned_abs(),
+            source: self.grid_source.clone().unwrap_or_default(),
+            basis: self.grid_basis.clone().unwrap_or_default(),
+        });
+        Some(ReceiptEnergy {
+            microjoules: joules(self.microjoules),
+            low_microjoules: joules(self.low_microjoules),
+            high_microjoules: joules(self.high_microjoules),
+            marginal_microjoules: joules(self.marginal_microjoules),
+            prefill_microjoules: joules(self.prefill_microjoules),
+            idle_microjoules: idle,
+            tier: Tier::from_letter(self.tier.as_deref()?).unwrap_or(Tier::X),
+            boundary: self.boundary.as_deref().and_then(Boundary::from_word).unwrap_or(Boundary::Device),
+            method: self.method.clone().unwrap_or_default(),
+            status: self.status.as_deref().and_then(Status::from_word).unwrap_or(Status::Provisional),
+            believed: self.believed.unwrap_or_default(),
+            pue_milli,
+            facility_microjoules: facility,
+            micrograms_co2e: grid.as_ref().map(|grid| check::carbon(facility, grid.mg_per_kwh)),
+            grid,
+        })
+    }
+}
+
+fn noted(json: &str) -> Result<Noted, sqlx::Error> {
+    serde_json::from_str(json).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 /// Keeps receipts that were signed with one key, and forgets what nodes had sent for them.
@@ -298,7 +345,7 @@ pub async fn of_request(database: &PgPool, account: Uuid, request: Uuid) -> Resu
     );
     let rows = rows.fetch_all(database).await?;
     let kept = rows.into_iter().map(|row| {
-        let noted = serde_json::from_str(&row.noted).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        let noted = noted(&row.noted)?;
         let id = ReceiptId { request, attempt: row.attempt.unsigned_abs() };
         Ok(Kept { id, noted, signed: row.receipt.zip(row.kid) })
     });

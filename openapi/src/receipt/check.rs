@@ -63,23 +63,35 @@ impl Receipt {
             return Err(Contradiction::Version(self.v));
         }
         self.check_cost()?;
-        self.energy.as_ref().map_or(Ok(()), ReceiptEnergy::check)?;
-        match (&self.node_receipt, &self.node_key, self.alone) {
-            (Some(token), Some(key), None) => self.check_node(token, key).map(Some),
-            (None, None, Some(_)) => Ok(None),
-            _ => Err(Contradiction::NodeOrAlone),
+        self.check_shares()?;
+        if let Some(energy) = &self.energy {
+            energy.check_parts()?;
+            energy.check_site()?;
+            energy.check_carbon()?;
         }
+        self.check_node()
     }
 
-    fn check_cost(&self) -> Result<(), Contradiction> {
+    /// Whether the cost is the tokens at their price.
+    ///
+    /// # Errors
+    /// When it isn't.
+    pub fn check_cost(&self) -> Result<(), Contradiction> {
         let tokens =
             BilledTokens { prompt: self.prompt_tokens, cached: self.cached_tokens, completion: self.completion_tokens };
         let due = if self.is_paid { self.price.cost(&tokens) } else { Nanocredits::ZERO };
         match (self.nanocredits == due, self.is_paid) {
-            (true, _) => {}
-            (false, true) => return Err(Contradiction::Cost { said: self.nanocredits.get(), due: due.get() }),
-            (false, false) => return Err(Contradiction::PaidForNothing),
+            (true, _) => Ok(()),
+            (false, true) => Err(Contradiction::Cost { said: self.nanocredits.get(), due: due.get() }),
+            (false, false) => Err(Contradiction::PaidForNothing),
         }
+    }
+
+    /// Whether what was paid, and nothing else, is shared as the split says.
+    ///
+    /// # Errors
+    /// When it isn't.
+    pub fn check_shares(&self) -> Result<(), Contradiction> {
         match &self.shares {
             Some(shares) if self.nanocredits > Nanocredits::ZERO => shares.check(self.nanocredits),
             None if self.nanocredits == Nanocredits::ZERO => Ok(()),
@@ -87,8 +99,19 @@ impl Receipt {
         }
     }
 
-    /// The node's part, if it is the node's and of the same attempt.
-    fn check_node(&self, token: &str, key: &str) -> Result<NodeReceipt, Contradiction> {
+    /// The node's part, if it is the node's and of the same attempt; none where the gateway says why it signs alone.
+    ///
+    /// # Errors
+    /// When it is another's, of another attempt, or both missing and not accounted for.
+    pub fn check_node(&self) -> Result<Option<NodeReceipt>, Contradiction> {
+        match (&self.node_receipt, &self.node_key, self.alone) {
+            (Some(token), Some(key), None) => self.check_node_says(token, key).map(Some),
+            (None, None, Some(_)) => Ok(None),
+            _ => Err(Contradiction::NodeOrAlone),
+        }
+    }
+
+    fn check_node_says(&self, token: &str, key: &str) -> Result<NodeReceipt, Contradiction> {
         let key = jws::public_key(key).ok_or(Contradiction::NodeSignature(jws::NotSigned::Signature))?;
         let jws = Jws::read(token).map_err(Contradiction::NodeSignature)?;
         let said: NodeReceipt = jws.verify(&key).map_err(Contradiction::NodeSignature)?;
@@ -149,7 +172,11 @@ impl Shares {
 }
 
 impl ReceiptEnergy {
-    fn check(&self) -> Result<(), Contradiction> {
+    /// Whether the machine's energy is one that can be.
+    ///
+    /// # Errors
+    /// When its parts are larger than it, or it is beyond reason.
+    pub fn check_parts(&self) -> Result<(), Contradiction> {
         let parts = Energy {
             microjoules: self.microjoules,
             low_microjoules: self.low_microjoules,
@@ -161,12 +188,23 @@ impl ReceiptEnergy {
             method: String::new(),
             settled: true,
         };
-        if !parts.is_sane() {
-            return Err(Contradiction::Energy);
-        }
-        if self.facility_microjoules != facility(self.microjoules, self.idle_microjoules, self.pue_milli) {
-            return Err(Contradiction::Facility);
-        }
+        if parts.is_sane() { Ok(()) } else { Err(Contradiction::Energy) }
+    }
+
+    /// Whether the site's energy follows from the machine's.
+    ///
+    /// # Errors
+    /// When it doesn't.
+    pub fn check_site(&self) -> Result<(), Contradiction> {
+        let due = facility(self.microjoules, self.idle_microjoules, self.pue_milli);
+        if self.facility_microjoules == due { Ok(()) } else { Err(Contradiction::Facility) }
+    }
+
+    /// Whether the carbon follows from the site's energy.
+    ///
+    /// # Errors
+    /// When it doesn't.
+    pub fn check_carbon(&self) -> Result<(), Contradiction> {
         let due = self.grid.as_ref().map(|grid| carbon(self.facility_microjoules, grid.mg_per_kwh));
         if self.micrograms_co2e == due { Ok(()) } else { Err(Contradiction::Carbon) }
     }

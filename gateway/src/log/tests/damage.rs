@@ -91,7 +91,7 @@ async fn nothing_is_appended_to_what_was_not_signed(database: PgPool) {
         (format!("{edge} (0, {})", last / 256), "do not have the root"),
         (format!("{edge} (1, 1)"), "do not have the root"),
         (format!("{edge} (2, 0)"), "do not have the root"),
-        ("delete from log_tiles where (level, index) = (1, 1)".to_owned(), "/tile/1/001 is missing"),
+        ("delete from log_tiles where (level, index) = (1, 1)".to_owned(), "/tile/1/001.p/17 is missing"),
         (
             format!(
                 "update log_tiles set hashes = substring(hashes for 64) where (level, index) = (0, {})",

@@ -1,5 +1,6 @@
 //! It grows by what is enqueued, each entry once, whatever breaks it off.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use openapi::log::hash::Hash;
@@ -7,7 +8,6 @@ use openapi::log::key::VerifierKey;
 use openapi::log::tile::{FULL, Row, Tile, new_hashes};
 use openapi::log::tree::Frontier;
 use sqlx::{Executor, PgPool};
-use std::collections::HashMap;
 
 use super::*;
 use crate::secrets::Standing;
@@ -93,7 +93,7 @@ async fn what_was_rolled_back_is_never_logged(database: PgPool) {
     enqueue(&mut transaction, &entries(0..5)).await.unwrap();
     transaction.rollback().await.unwrap();
     assert_eq!(log.grow(&database).await.unwrap(), None);
-    enqueue(&mut *database.acquire().await.unwrap(), &[]).await.unwrap();
+    enqueue(&mut database.acquire().await.unwrap(), &[]).await.unwrap();
     assert_eq!(counts(&database).await, [0; 4]);
 }
 

@@ -8,13 +8,14 @@ mod serving;
 
 mod witnessing;
 
+use std::sync::Arc;
+
 use clap::Parser;
 use openapi::log::checkpoint::SignedCheckpoint;
 use openapi::log::entry::{Entry, Kind};
 use openapi::log::hash::Hash;
 use openapi::log::tree::{TreeHead, root_of};
 use sqlx::PgPool;
-use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 

@@ -104,8 +104,8 @@ async fn judge(app: &App, other: u64) -> anyhow::Result<Option<Refusal>> {
     let mut connection = app.database.acquire().await?;
     let newest = checkpoints::last_good(&mut connection, &app.log.keys).await?;
     let ours = newest.map_or(0, |newest| newest.checkpoint().tree().size);
-    let words = || format!("It has cosigned {other} leaves, and the log has {ours}.");
-    Ok((other > ours).then(|| Refusal { words: words(), conflicts: true }))
+    let words = format!("It has cosigned {other} leaves, and the log has {ours}.");
+    Ok((other > ours).then_some(Refusal { words, conflicts: true }))
 }
 
 async fn ask(
