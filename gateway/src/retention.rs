@@ -69,6 +69,10 @@ async fn delete_news(connection: &mut sqlx::PgConnection) -> Result<(), sqlx::Er
     sqlx::query!("delete from energy_reports where to_at < now() - interval '92 days'")
         .execute(&mut *connection)
         .await?;
+    // What was in no receipt: of attempts that are none of this gateway's, or other than what it has seen.
+    sqlx::query!("delete from node_receipts where received_at < now() - interval '92 days'")
+        .execute(&mut *connection)
+        .await?;
     sqlx::query!("delete from energy_verdicts where at < now() - interval '400 days'")
         .execute(&mut *connection)
         .await?;

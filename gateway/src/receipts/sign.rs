@@ -79,8 +79,9 @@ pub async fn sign_due(database: &PgPool, notary: &Notary<'_>) -> anyhow::Result<
 
 fn sign(due: &Due, splits: &[SplitVersion], notary: &Notary<'_>) -> anyhow::Result<Signed> {
     let receipt = receipt(due, splits, &notary.gateways)?;
+    let has_node_s = receipt.node_receipt.is_some();
     let receipt = notary.signer.sign(&receipt).ok_or_else(|| anyhow!("a receipt can't be signed"))?;
-    Ok(Signed { id: due.id, entry: Entry::of(Kind::Receipt, receipt.as_bytes()), receipt })
+    Ok(Signed { id: due.id, entry: Entry::of(Kind::Receipt, receipt.as_bytes()), receipt, has_node_s })
 }
 
 /// The receipt of an attempt, as far as the gateway stands by it.

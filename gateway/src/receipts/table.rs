@@ -55,6 +55,8 @@ pub struct Signed {
     pub receipt: String,
     /// Its entry in the log.
     pub entry: Entry,
+    /// The node's part is in it.
+    pub has_node_s: bool,
 }
 
 /// A receipt, for whoever may see its salt.
@@ -291,7 +293,8 @@ fn noted(json: &str) -> Result<Noted, sqlx::Error> {
     serde_json::from_str(json).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
-/// Keeps receipts that were signed with one key, and forgets what nodes had sent for them.
+/// Keeps receipts that were signed with one key, and forgets what nodes had sent that is in them now. What contradicts stays,
+/// as evidence.
 ///
 /// # Errors
 /// When the database fails.
@@ -311,6 +314,7 @@ pub async fn sign(connection: &mut PgConnection, signed: &[Signed], kid: &str) -
     )
     .execute(&mut *connection)
     .await?;
+    let (requests, attempts) = names(signed.iter().filter(|one| one.has_node_s).map(|one| one.id));
     sqlx::query!(
         "delete from node_receipts n using unnest($1::uuid[], $2::integer[]) as s (request, attempt)
          where n.request_id = s.request and n.attempt = s.attempt",

@@ -168,6 +168,8 @@ async fn a_lie_is_not_countersigned(database: PgPool) {
         assert_eq!((receipt.alone, receipt.check()), (Some(Alone::Contradicts), Ok(None)), "{said:?}");
         assert_eq!(receipt.nanocredits.get(), 2_500, "what was delivered is paid all the same");
     }
+    let kept = sqlx::query_scalar!(r#"select count(*) as "count!" from node_receipts"#);
+    assert_eq!(kept.fetch_one(&scene.database).await.unwrap(), 11, "what the node has said is kept");
 }
 
 #[sqlx::test(migrator = "crate::MIGRATOR")]
