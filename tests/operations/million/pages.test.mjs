@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { goTo, signedIn, withPage } from "./support.mjs";
 
 const TIMES = 20;
+const PATIENCE_MILLISECONDS = 30_000;
 const { MEASURED, NODE, REQUEST } = process.env;
 
 /** Where each page is, and what is there when it is filled. */
@@ -37,7 +38,7 @@ test("every page is filled", async () => {
             for (let time = 0; time <= TIMES; time += 1) {
                 for (const [name, sign] of Object.entries(PAGES)) {
                     await goTo(page, "keys");
-                    const taken = await page.evaluate(filled, { hash: `#/${name}`, sign });
+                    const taken = await page.evaluate(filled, { hash: `#/${name}`, sign, patience: PATIENCE_MILLISECONDS });
                     // The first time the browser fetches the page's modules.
                     if (time > 0) measured[name].push(taken);
                 }
@@ -49,12 +50,13 @@ test("every page is filled", async () => {
 });
 
 /** In the browser: goes to a page, and says after how many milliseconds nothing of it is on its way any more. */
-function filled({ hash, sign }) {
+function filled({ hash, sign, patience }) {
     const begun = performance.now();
     location.hash = hash;
     const title = document.title;
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
         const look = () => {
+            if (performance.now() - begun > patience) return reject(new Error(`${hash} was not filled in time`));
             const main = document.querySelector("main");
             const moved = document.title !== title && main?.querySelector("h1");
             if (moved && main.querySelector(sign) && !main.querySelector(".busy")) resolve(performance.now() - begun);
