@@ -40,13 +40,19 @@ async function asked(extra = {}, key = API_KEY) {
     return response.headers.get("x-request-id");
 }
 
-/** What the books say of it, as soon as they do. */
+/** What the books say of it, as soon as they do, and have its receipt if a node computed something. */
 async function booked(id) {
-    const end = Date.now() + 15_000;
+    const end = Date.now() + 30_000;
+    const there = async (path) => {
+        const response = await fetch(GATEWAY_URL + path, { headers: { authorization: `Bearer ${bearer}` } });
+        return response.ok ? response.json() : null;
+    };
     for (;;) {
-        const { data } = await ask("GET", "/api/requests?limit=20", { bearer });
-        if (data.some((request) => request.id === id)) return ask("GET", `/api/requests/${id}`, { bearer });
+        const request = await there(`/api/requests/${id}`);
+        const receipt = request?.completion_tokens > 0 && (await there(`/api/requests/${id}/receipt`));
+        if (request && (receipt?.proof || request.completion_tokens === 0)) return request;
         assert.ok(Date.now() < end, `the books don't know ${id}`);
+        await new Promise((resolve) => setTimeout(resolve, 100));
     }
 }
 
@@ -136,6 +142,8 @@ async function told(page, { request, attempts = [attempt()], energy = [energyOf(
         const next = Array.isArray(energy[0]) ? (energy.length > 1 ? energy.shift() : energy[0]) : energy;
         return route.fulfill({ json: { request: NODE, attempts: next } });
     });
+    const receipt = { id: `${NODE}.1`, receipt: `e30.${btoa('{"alone":"attached"}')}.e30`, proof: "c2sp.org/tlog-proof@v1" };
+    await page.route(`**/api/requests/${NODE}/receipt`, (route) => route.fulfill({ json: receipt }));
 }
 
 test("the list shows what the books say, and filters stand in the address", () =>

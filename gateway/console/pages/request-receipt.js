@@ -16,15 +16,21 @@ const NOT_LOGGED = "It is on its way into the public log.";
 /** Where the page that verifies looks for a receipt when it opens. */
 const HANDED_OVER = "receipt";
 
-/** @param {{ id: string, useAgain: function }} properties A request's id, and what looks again while something is due. */
-export function Receipt({ id, useAgain }) {
+/** @param {{ request: object, useAgain: function }} properties `useAgain` looks again while something is due. */
+export function Receipt({ request, useAgain }) {
+    const computed = request.attempts.some(({ prompt_tokens: prompt, microjoules }) => prompt > 0 || microjoules > 0);
+    if (!computed) return html`<p class="empty">No node computed anything for it, so there is nothing to sign.</p>`;
+    return html`<${Signed} id=${request.id} useAgain=${useAgain} />`;
+}
+
+function Signed({ id, useAgain }) {
     const receipt = useLoaded((signal) => get(`/api/requests/${id}/receipt`, null, { signal }), [id]);
     const full = receipt.value;
     const missing = receipt.problem?.status === 404;
     const due = missing && receipt.problem.retryAfter !== null;
     useAgain(due || (full && !full.proof), receipt);
     if (due || (!full && receipt.loading && !missing)) return html`<${Busy}>It is being signed …<//>`;
-    if (missing) return html`<p class="empty">No node computed anything for it, so there is nothing to sign.</p>`;
+    if (missing) return html`<p class="empty">There is no receipt of it.</p>`;
     if (!full) return html`<${Trouble} problem=${receipt.problem} retry=${receipt.reload} />`;
     const { alone } = claims(full.receipt);
     const text = JSON.stringify(full, null, 2);

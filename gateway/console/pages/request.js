@@ -85,7 +85,7 @@ function Detail({ request, reload }) {
                 ${energy.problem && html`<${Trouble} problem=${energy.problem} retry=${energy.reload} />`}
             <//>
             <${Card} title="Cost" wide><${Cost} request=${request} /><//>
-            <${Card} title="Receipt" wide><${Receipt} id=${request.id} useAgain=${useAgain} /><//>
+            <${Card} title="Receipt" wide><${Receipt} request=${request} useAgain=${useAgain} /><//>
             <${Card} title="Tries" wide><${Attempts} attempts=${request.attempts} names=${names} /><//>
         </div>
         <details class="request-program">

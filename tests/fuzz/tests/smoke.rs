@@ -62,6 +62,11 @@ fn an_offer_is_read_as_it_was_meant() {
 }
 
 #[test]
+fn a_receipt_is_what_was_signed_or_none() {
+    smoke("receipt", 10_000);
+}
+
+#[test]
 fn a_report_is_the_node_s_own() {
     smoke("report", 10_000);
 }

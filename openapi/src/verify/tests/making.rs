@@ -1,9 +1,9 @@
 //! A gateway, a node, a log and two witnesses, and what they sign. Always the same bytes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use data_encoding::BASE64URL_NOPAD;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::chat::FinishReason;
 use crate::energy::{Boundary, Energy, Grid, Status, Tier};
@@ -171,14 +171,30 @@ pub(super) fn file(token: &str, proof: Option<&str>) -> String {
     let salt = serde_json::to_value(SALT).unwrap();
     let (id, kid) = (paid().id.to_string(), gateway().kid().to_owned());
     let file = json!({"object": "receipt", "id": id, "receipt": token, "kid": kid, "salt": salt, "proof": proof, "others": []});
-    serde_json::to_string_pretty(&file).unwrap() + "\n"
+    pretty(file)
 }
 
 /// The gateway's key, the one of before, and one of another kind.
 pub(super) fn keys() -> String {
     let key = |signer: Signer| json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": signer.kid(), "x": BASE64URL_NOPAD.encode(&signer.public().0)});
     let keys = json!({"keys": [key(gateway()), key(signer(9)), {"kty": "EC", "crv": "P-256", "x": "", "y": ""}]});
-    serde_json::to_string_pretty(&keys).unwrap() + "\n"
+    pretty(keys)
+}
+
+/// A file whose members are in one order, however the library that writes them is built.
+fn pretty(value: Value) -> String {
+    serde_json::to_string_pretty(&sorted(value)).unwrap() + "\n"
+}
+
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members: BTreeMap<String, Value> = members.into_iter().collect();
+            members.into_iter().map(|(name, value)| (name, sorted(value))).collect()
+        }
+        Value::Array(items) => items.into_iter().map(sorted).collect(),
+        value => value,
+    }
 }
 
 fn log_key() -> SigningKey {
@@ -273,6 +289,6 @@ pub(super) fn files() -> Vec<(&'static str, String)> {
 fn forged() -> String {
     let token = signer(5).sign(&Receipt { nanocredits: units(1), ..paid() }).unwrap();
     let (_, rest) = token.split_once('.').unwrap();
-    let head = json!({"alg": "EdDSA", "typ": "JWT", "kid": gateway().kid()}).to_string();
+    let head = format!(r#"{{"alg":"EdDSA","kid":"{}","typ":"JWT"}}"#, gateway().kid());
     format!("{}.{rest}", BASE64URL_NOPAD.encode(head.as_bytes()))
 }
