@@ -146,6 +146,7 @@ fn node_said(due: &Due, gateways: &[String]) -> Result<(NodeReceipt, String, Str
         price: noted.price,
         request_commitment: noted.request_commitment,
         answer_commitment: noted.answer_commitment,
+        heard: noted.completion_tokens.is_some(),
         most_prompt_tokens: noted.most_prompt_tokens,
         completion_tokens: noted.completion_tokens,
     };

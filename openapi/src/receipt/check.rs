@@ -124,6 +124,7 @@ impl Receipt {
             price: self.price,
             request_commitment: self.request_commitment,
             answer_commitment: self.answer_commitment,
+            heard: matches!(self.outcome.as_str(), "completed" | "cut_short" | "cancelled"),
             most_prompt_tokens: u64::MAX,
             completion_tokens: None,
         };
@@ -224,6 +225,8 @@ pub struct Seen<'a> {
     pub request_commitment: Commitment,
     /// None when the client got nothing of it.
     pub answer_commitment: Option<Commitment>,
+    /// The answer was heard to its end.
+    pub heard: bool,
     /// More tokens the prompt can't have.
     pub most_prompt_tokens: u64,
     /// Tokens of the answer that came from this node; none when the answer was not heard to its end, so that the node may
@@ -240,7 +243,6 @@ impl Seen<'_> {
         if said.v != VERSION {
             return Err(Contradiction::Version(said.v));
         }
-        let answered = self.completion_tokens.is_some() || said.finish_reason.is_some();
         for (what, is_same) in [
             ("gateway", self.gateways.contains(&said.gateway)),
             ("node", said.node == self.node),
@@ -249,8 +251,8 @@ impl Seen<'_> {
             ("model", said.model == self.model),
             ("price", said.price == self.price),
             ("prompt", said.request_commitment == self.request_commitment),
-            // Of an answer that broke off nobody knows how much arrived.
-            ("answer", !answered || self.answer_commitment.is_none_or(|answer| answer == said.answer_commitment)),
+            // Of one that was not heard to its end the node may have said more.
+            ("answer", !self.heard || self.answer_commitment.is_none_or(|answer| answer == said.answer_commitment)),
         ] {
             if !is_same {
                 return Err(Contradiction::NodeOther(what));
@@ -276,8 +278,12 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::chat::FinishReason;
+    use crate::energy::{Boundary, Tier};
     use crate::receipt::AuthorShare;
+    use crate::receipt::commitment::Salt;
     use crate::receipt::example::receipt;
+    use crate::units::Microseconds;
 
     #[test]
     fn a_receipt_whose_figures_follow_is_consistent() {
@@ -318,6 +324,49 @@ mod tests {
             let found = changed.check().unwrap_err().to_string();
             assert!(found.contains(said), "{found}");
         }
+    }
+
+    #[test]
+    fn a_node_is_held_to_an_answer_that_was_heard_to_its_end_and_to_no_other() {
+        let salt = Salt([1; 32]);
+        let said = NodeReceipt {
+            v: VERSION,
+            node: Uuid::nil(),
+            gateway: "g".to_owned(),
+            sequence: 1,
+            previous: String::new(),
+            request: Uuid::nil(),
+            attempt: 1,
+            model: "m".to_owned(),
+            engine: "e".to_owned(),
+            prompt_tokens: 9,
+            cached_tokens: 0,
+            begun_tokens: 0,
+            completion_tokens: 4,
+            started_at: Microseconds::ZERO,
+            duration_microseconds: Microseconds::ZERO,
+            energy: Energy::exact(Microjoules::ZERO, (Tier::E, Boundary::Device), "test/1"),
+            price: Price::default(),
+            seed: 7,
+            request_commitment: salt.request(b"{}"),
+            answer_commitment: salt.whole_answer(b"{}"),
+            finish_reason: Some(FinishReason::Stop),
+        };
+        let seen = |heard| Seen {
+            gateways: std::slice::from_ref(&said.gateway),
+            node: said.node,
+            request: said.request,
+            attempt: 1,
+            model: "m",
+            price: said.price,
+            request_commitment: said.request_commitment,
+            answer_commitment: Some(salt.answer().end()),
+            heard,
+            most_prompt_tokens: 9,
+            completion_tokens: None,
+        };
+        assert_eq!(seen(false).check(&said), Ok(()), "its client left, and the node had said all");
+        assert_eq!(seen(true).check(&said), Err(Contradiction::NodeOther("answer")));
     }
 
     #[test]
