@@ -19,8 +19,10 @@ pub enum Kind {
     Manifest,
     /// Who gets how much of an income.
     Split,
-    /// What an operator was paid for.
+    /// What a party has earned in an epoch.
     Statement,
+    /// An epoch that is closed.
+    Epoch,
     /// What was found out about a node.
     Verdict,
     /// A key that signs receipts.
@@ -41,8 +43,16 @@ pub struct Entry {
 pub struct NoEntry;
 
 impl Kind {
-    pub const ALL: [Self; 7] =
-        [Self::Receipt, Self::PriceList, Self::Manifest, Self::Split, Self::Statement, Self::Verdict, Self::Key];
+    pub const ALL: [Self; 8] = [
+        Self::Receipt,
+        Self::PriceList,
+        Self::Manifest,
+        Self::Split,
+        Self::Statement,
+        Self::Epoch,
+        Self::Verdict,
+        Self::Key,
+    ];
 
     /// As entries have it.
     pub const fn word(self) -> &'static str {
@@ -52,6 +62,7 @@ impl Kind {
             Self::Manifest => "manifest",
             Self::Split => "split",
             Self::Statement => "statement",
+            Self::Epoch => "epoch",
             Self::Verdict => "verdict",
             Self::Key => "key",
         }

@@ -1,16 +1,20 @@
 //! What everybody who shares the income has earned in an epoch: made of the receipts that the log got in it, so that whoever
-//! has these makes the same statements, byte for byte.
+//! has these makes the same statements, byte for byte. Both kinds of documents are logged as JSON without white space, fields
+//! in the order of the structs.
 
 mod close;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::units::{Microjoules, Microseconds, Nanocredits};
 
-pub use close::{Closing, Counted};
+pub use close::{Closed, Closing, Counted};
 
-/// The version of statements.
+/// The version of statements and of closed epochs.
 pub const VERSION: u8 = 1;
 
 /// A part of the log: the receipts between two sizes of it.
@@ -41,7 +45,7 @@ pub struct Statement {
     pub opening: i64,
     /// What receipts brought, by model, day and tier, in this order.
     pub lines: Vec<Line>,
-    /// Payouts, penalties and corrections, in the order of their time.
+    /// Payouts, corrections and whatever else moved credits, in the order of their time.
     pub movements: Vec<Movement>,
     /// Nanocredits that are owed now: opening, lines and movements together.
     pub closing: i64,
@@ -79,14 +83,54 @@ pub struct Line {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Movement {
+    /// The event in the gateway's ledger. Its reason is for those whom it concerns, and not in here.
+    pub event: Uuid,
     /// In microseconds since 1970.
     pub at: Microseconds,
-    /// `payout`, `adjustment`, `refund` or `penalty`.
+    /// `payout`, `grant`, `adjustment` or `refund`.
     pub kind: String,
     /// Below zero when it left the party.
     pub nanocredits: i64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+}
+
+/// An epoch as a whole: what it was closed from, and what was made of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClosedEpoch {
+    /// Always [`VERSION`].
+    pub v: u8,
+    /// What the log is called.
+    pub origin: String,
+    pub epoch: Epoch,
+    /// Root of the log's tree when the epoch ended: hexadecimal.
+    pub root: String,
+    /// Who earned with which node: the account of the ledger, by node.
+    pub nodes: BTreeMap<Uuid, String>,
+    /// SHA-256 of each party's statement in hexadecimal, by party.
+    pub statements: BTreeMap<String, String>,
+    pub totals: Totals,
+}
+
+/// What the whole federation did in an epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Totals {
+    pub receipts: u64,
+    /// Of these, the ones that the gateway has signed alone.
+    pub alone: u64,
+    pub prompt_tokens: u64,
+    pub cached_tokens: u64,
+    pub completion_tokens: u64,
+    /// What customers paid.
+    pub income: Nanocredits,
+    /// What left the ledger.
+    pub paid_out: Nanocredits,
+    /// Of the nodes, as attributed.
+    pub microjoules: Microjoules,
+    /// Of the sites.
+    pub facility_microjoules: Microjoules,
+    /// Of CO₂ equivalent, where the grid is known.
+    pub micrograms_co2e: u64,
 }
 
 /// What doesn't add up in a statement.
@@ -102,7 +146,19 @@ pub enum Wrong {
     Order,
 }
 
+impl ClosedEpoch {
+    /// As it is logged.
+    pub fn to_document(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
 impl Statement {
+    /// As it is logged.
+    pub fn to_document(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
     /// Whether it adds up.
     ///
     /// # Errors
