@@ -16,10 +16,12 @@ use crate::auth::password::Passwords;
 use crate::auth::user::{self, Found, NewUser};
 use crate::config::{AdminAction, Gift, StoreConfig};
 use crate::database;
+use crate::epochs::{close, table};
 use crate::files::{self, OWNER_ONLY};
 use crate::ledger::audit;
 use crate::ledger::event::{Posted, Refused};
 use crate::ledger::movement::{Movement, Order, move_credits};
+use crate::log::Log;
 use crate::nodes::enrol;
 use crate::secrets::{self, Secrets};
 
@@ -66,10 +68,26 @@ pub async fn run(store: &StoreConfig, action: AdminAction) -> anyhow::Result<Str
             let count = audit::rebuild_balances(&database).await.context("the balances stay as they were")?;
             Ok(format!("wrote {count} balances anew"))
         }
+        AdminAction::RecomputeEpoch { number } => recompute(&database, &secrets, number).await,
         AdminAction::Bootstrap { out } => {
             bootstrap(&database, secrets, &out).await?;
             Ok(format!("the files are in {}", out.display()))
         }
+    }
+}
+
+/// Makes an epoch again, and holds it against what was published.
+async fn recompute(database: &PgPool, secrets: &Secrets, number: i32) -> anyhow::Result<String> {
+    let log = Log::open(database, secrets, None, None).await?;
+    let closed = close::again(database, &log, number).await?.closed;
+    let other = table::others(database, &closed).await?;
+    if other.is_empty() {
+        let (statements, receipts) = (closed.statements.len(), closed.epoch.totals.receipts);
+        Ok(format!(
+            "epoch {number}: {statements} statements of {receipts} receipts, byte for byte as they were published"
+        ))
+    } else {
+        Err(anyhow!("epoch {number} comes out otherwise than was published: {}", other.join(", ")))
     }
 }
 
@@ -83,7 +101,7 @@ fn act(action: &AdminAction) -> Option<String> {
         AdminAction::TopUp(gift) => format!("admin top-up {} of {}", gift.credits.credits(), gift.email),
         AdminAction::RebuildBalances => "admin rebuild-balances".to_owned(),
         AdminAction::Bootstrap { .. } => "admin bootstrap".to_owned(),
-        AdminAction::Audit => return None,
+        AdminAction::Audit | AdminAction::RecomputeEpoch { .. } => return None,
     })
 }
 

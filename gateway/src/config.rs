@@ -261,6 +261,10 @@ pub struct ServeConfig {
     /// names, or else after its key.
     #[arg(long, env = "COMMONWATT_LOG_ORIGIN", value_parser = log::read_origin)]
     pub log_origin: Option<String>,
+    /// Length of an epoch in hours, 168 being a week that ends on Monday at midnight, UTC: then everybody gets a statement of what
+    /// they have earned. With 0 epochs end only when an administrator ends them.
+    #[arg(long, env = "COMMONWATT_EPOCH_HOURS", default_value_t = 168, value_parser = clap::value_parser!(u32).range(..=8784))]
+    pub epoch_hours: u32,
     /// Price of a model for which a node asks none when it first connects: nanocredits per token of the prompt, of its
     /// cached part, and of the answer.
     #[arg(long, env = "COMMONWATT_DEFAULT_PRICE", default_value = "100,25,400")]
@@ -360,6 +364,11 @@ pub enum AdminAction {
     Audit,
     /// Write all balances anew from the postings.
     RebuildBalances,
+    /// Make the statements of a closed epoch again of the log, and fail if one is another than was published.
+    RecomputeEpoch {
+        /// The epoch's number.
+        number: i32,
+    },
     /// Create a first user with credits, a key of each kind and an enrolment token, unless they are there, and write them
     /// to files.
     Bootstrap {

@@ -67,6 +67,8 @@ pub mod accounting;
 
 pub mod receipts;
 
+pub mod epochs;
+
 pub mod nodes;
 
 pub mod replicas;

@@ -92,6 +92,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(api::ledger::balance))
         .routes(routes!(api::events::post))
         .routes(routes!(api::splits::add, api::splits::list))
+        .routes(routes!(api::epochs::list, api::epochs::close))
+        .routes(routes!(api::epochs::statements))
+        .routes(routes!(api::epochs::statement))
         .routes(routes!(api::audit_log::list))
         // Whoever verifies
         .routes(routes!(receipts::keys::list))

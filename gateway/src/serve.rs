@@ -24,6 +24,7 @@ use crate::config::{Metering, ServeConfig};
 use crate::energy::court::Court;
 use crate::energy::sample::Samples;
 use crate::energy::{self, Energies};
+use crate::epochs;
 use crate::idempotency::Idempotency;
 use crate::inference::hedging::Hedging;
 use crate::inference::running::Running;
@@ -77,6 +78,7 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     app.tasks.spawn(energy::stay_current(app.clone()));
     app.tasks.spawn(log::run(app.clone()));
     app.tasks.spawn(log::witnesses::run(app.clone()));
+    app.tasks.spawn(epochs::run(app.clone(), config.epoch_hours));
     if let Some(file) = &config.sampling_key_file {
         let key =
             std::fs::read_to_string(file).with_context(|| format!("cannot read the key in {}", file.display()))?;

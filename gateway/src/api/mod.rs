@@ -13,6 +13,8 @@ pub mod cancel;
 
 pub mod energy;
 
+pub mod epochs;
+
 pub mod events;
 
 pub mod keys;

@@ -9,6 +9,8 @@ pub mod account;
 
 pub mod audit;
 
+pub mod earned;
+
 pub mod event;
 
 pub mod movement;

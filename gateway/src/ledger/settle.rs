@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::account::Account;
 use super::split::{self, SplitVersion};
 use crate::admission::lease;
+use crate::nodes::enrol;
 
 /// What a request owes.
 #[derive(Clone, Debug)]
@@ -68,7 +69,8 @@ pub async fn settle(connection: &mut PgConnection, replica: Uuid, dues: &[Due<'_
 /// Posts who pays and who earns.
 async fn post(connection: &mut PgConnection, replica: Uuid, events: &[Event<'_>]) -> Result<(), sqlx::Error> {
     let mut funds = lock_funds(connection, replica, events).await?;
-    let operators = operators(connection, events).await?;
+    let nodes: Vec<Uuid> = events.iter().map(|event| event.due.node).collect();
+    let operators = enrol::operators(connection, &nodes).await?;
     let mut spent: BTreeMap<Uuid, i64> = BTreeMap::new();
     let mut lines = Vec::with_capacity(events.len());
     for Event { id, due, split } in events {
@@ -130,13 +132,6 @@ async fn lock_funds(
     .await?;
     let funds = |leased: i64, balance: i64, all: i64| Funds { leased, free: (balance - all).max(0) };
     Ok(rows.into_iter().map(|row| (row.account, funds(row.leased, row.balance, row.all_leased))).collect())
-}
-
-async fn operators(connection: &mut PgConnection, events: &[Event<'_>]) -> Result<HashMap<Uuid, Uuid>, sqlx::Error> {
-    let nodes: Vec<Uuid> = events.iter().map(|event| event.due.node).collect();
-    let rows =
-        sqlx::query!("select id, account_id from nodes where id = any($1)", &nodes).fetch_all(connection).await?;
-    Ok(rows.into_iter().map(|row| (row.id, row.account_id)).collect())
 }
 
 /// Inserts the events, and takes out those whose names are settled. Their requests are returned.

@@ -24,6 +24,8 @@ mod prove;
 
 mod queue;
 
+pub mod read;
+
 pub mod routes;
 
 mod sequence;
@@ -33,7 +35,7 @@ mod tiles;
 pub mod witnesses;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -21,6 +21,7 @@ use super::witnesses::table;
 use super::{Failed, Log, checkpoints, documents, policy, prove};
 use crate::app::App;
 use crate::body::Json;
+use crate::epochs;
 use crate::error::Problem;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -56,6 +57,8 @@ pub fn routes() -> Router<App> {
         .route("/log/proof/{leaf}", get(proof_of))
         .route("/log/consistency", get(consistency))
         .route("/log/document/{digest}", get(document))
+        .route("/log/documents/{*path}", get(documents_of))
+        .route("/log/epochs", get(closed_epochs))
         .route("/log/key", get(key))
         .route("/log/policy", get(whom_to_believe))
         .route("/log/witnesses", get(witnesses))
@@ -78,7 +81,7 @@ async fn tile(app: App, uri: Uri) -> Result<Response, Problem> {
     let _reader = reader(&app.log).await?;
     let mut connection = app.database.acquire().await?;
     let bytes = match tile.row() {
-        Row::Entries => tiles::entries(&mut connection, tile).await?,
+        Row::Entries => tiles::bundle(&mut connection, tile).await?,
         Row::Hashes { .. } => {
             let read = Tiles::read(&mut connection, [tile]).await?;
             read.bytes(tile).map(<[u8]>::to_vec)
@@ -118,13 +121,45 @@ fn proof_file(proof: Option<String>) -> Result<Response, Problem> {
     Ok(file((TEXT, FOR_A_MOMENT), proof))
 }
 
-/// What an entry is about: a receipt, a price, a model's manifest, a split, a key or a verdict.
+/// What an entry is about: a receipt, a price, a model's manifest, a split, a statement, an epoch, a key or a verdict.
 async fn document(app: App, Path(digest): Path<String>) -> Result<Response, Problem> {
     let _reader = reader(&app.log).await?;
     let missing = "There is no document of this SHA-256, in 64 lower-case hexadecimal digits; receipts are kept as long as \
                    the gateway's operator says.";
     let document = documents::find(&app.database, &digest).await?;
     Ok(file((TEXT, FOR_EVER), document.ok_or_else(|| Problem::of(StatusCode::NOT_FOUND, missing))?))
+}
+
+/// All of a bundle's, a line each, in the order of the log. Complete as long as they are kept, which is why it is not for ever.
+async fn documents_of(app: App, Path(path): Path<String>) -> Result<Response, Problem> {
+    let bundle = format!("/tile/entries/{path}").parse::<Tile>();
+    let bundle = bundle.map_err(|error| Problem::bad_request(format!("In place of /log/documents, {error}.")))?;
+    let _reader = reader(&app.log).await?;
+    let mut connection = app.database.acquire().await?;
+    let documents = documents::of_bundle(&mut connection, bundle).await?;
+    let missing = "The log has not grown to these entries yet.";
+    let documents = documents.ok_or_else(|| Problem::of(StatusCode::NOT_FOUND, missing))?;
+    Ok(file((TEXT, FOR_A_MINUTE), documents))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Before {
+    before: Option<u32>,
+}
+
+/// Epochs that are closed, the newest first, and where their documents are.
+async fn closed_epochs(app: App, before: Result<Query<Before>, QueryRejection>) -> Result<Response, Problem> {
+    let Query(Before { before }) = before.map_err(|_| {
+        Problem::bad_request(
+            "Those before an epoch are at /log/epochs?before= and its number; the newest at /log/epochs.",
+        )
+    })?;
+    let _reader = reader(&app.log).await?;
+    let data = epochs::table::list(&app.database, before).await?;
+    let data: Vec<serde_json::Value> = data.iter().map(epochs::table::Row::to_json).collect();
+    let json = Json(serde_json::json!({ "origin": app.log.keys.origin(), "data": data }));
+    Ok(([(CACHE_CONTROL, FOR_A_MOMENT)], json).into_response())
 }
 
 #[derive(Deserialize)]
@@ -171,7 +206,7 @@ async fn witnesses(app: App) -> Result<Response, Problem> {
 
 async fn nothing() -> Problem {
     let there_are = "There is nothing at this path. There are /log/checkpoint, /log/tile/, /log/proof, /log/consistency, \
-                     /log/document/, /log/key, /log/policy and /log/witnesses.";
+                     /log/document/, /log/documents/, /log/epochs, /log/key, /log/policy and /log/witnesses.";
     Problem::of(StatusCode::NOT_FOUND, there_are)
 }
 

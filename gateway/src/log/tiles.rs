@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use openapi::log::bundle;
+use openapi::log::entry::Entry;
 use openapi::log::hash::Hash;
 use openapi::log::tile::{self, Row, Tile};
 use openapi::log::tree::Node;
@@ -129,8 +130,22 @@ pub(super) async fn count(connection: &mut PgConnection) -> Result<u64, sqlx::Er
     Ok(count.fetch_one(connection).await?.unsigned_abs())
 }
 
-/// A bundle of entries. None when the log has no such leaves yet.
-pub(super) async fn entries(connection: &mut PgConnection, bundle: Tile) -> Result<Option<Vec<u8>>, Failed> {
+/// A bundle of entries, as it is served. None when the log has no such leaves yet.
+pub(super) async fn bundle(connection: &mut PgConnection, bundle: Tile) -> Result<Option<Vec<u8>>, Failed> {
+    let Some(entries) = bytes_of(connection, bundle).await? else { return Ok(None) };
+    let encoded = bundle::encode(entries.iter().map(Vec::as_slice));
+    encoded.map(Some).map_err(|error| Failed::Damaged(format!("in {bundle}, {error}")))
+}
+
+/// What the entries of a bundle say.
+pub(super) async fn entries_of(connection: &mut PgConnection, bundle: Tile) -> Result<Option<Vec<Entry>>, Failed> {
+    let Some(entries) = bytes_of(connection, bundle).await? else { return Ok(None) };
+    let read = |entry: &Vec<u8>| str::from_utf8(entry).ok()?.parse().ok();
+    let entries: Option<Vec<Entry>> = entries.iter().map(read).collect();
+    entries.map(Some).ok_or_else(|| Failed::Damaged(format!("in {bundle}, there is something that is no entry")))
+}
+
+async fn bytes_of(connection: &mut PgConnection, bundle: Tile) -> Result<Option<Vec<Vec<u8>>>, sqlx::Error> {
     let start = i64::try_from(bundle.start()).unwrap_or(i64::MAX);
     let entries = sqlx::query_scalar!(
         "select entry from log_leaves where index >= $1 and index < $1 + $2::bigint order by index",
@@ -139,11 +154,7 @@ pub(super) async fn entries(connection: &mut PgConnection, bundle: Tile) -> Resu
     )
     .fetch_all(connection)
     .await?;
-    if entries.len() < usize::from(bundle.width()) {
-        return Ok(None);
-    }
-    let encoded = bundle::encode(entries.iter().map(Vec::as_slice));
-    encoded.map(Some).map_err(|error| Failed::Damaged(format!("in {bundle}, {error}")))
+    Ok((entries.len() >= usize::from(bundle.width())).then_some(entries))
 }
 
 /// The number of a leaf, or of leaves, as rows have it.

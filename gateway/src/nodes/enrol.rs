@@ -1,6 +1,8 @@
 //! How a node joins: its operator makes a one-time token, the node trades it for an identity. With `operate.rs` the only
 //! module that writes the table `nodes`, and the only one that writes `enrolment_tokens`.
 
+use std::collections::HashMap;
+
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -123,6 +125,15 @@ pub async fn token_is_good(database: &PgPool, secrets: &Secrets, token: &str) ->
         &secrets.hashes(token)
     );
     Ok(found.fetch_optional(database).await?.is_some())
+}
+
+/// Whose nodes are, those that have been removed among them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn operators(connection: &mut PgConnection, nodes: &[Uuid]) -> Result<HashMap<Uuid, Uuid>, sqlx::Error> {
+    let rows = sqlx::query!("select id, account_id from nodes where id = any($1)", nodes).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.account_id)).collect())
 }
 
 /// The public key of a node that has not been removed.

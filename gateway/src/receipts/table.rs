@@ -1,5 +1,7 @@
 //! The only module that writes the tables `receipts`, `node_receipts` and `receipt_chains`.
 
+use std::collections::HashMap;
+
 use openapi::energy::{Boundary, Grid, Status, Tier};
 use openapi::log::entry::Entry;
 use openapi::receipt::{NodeReceipt, ReceiptEnergy, ReceiptId, check, jws};
@@ -333,6 +335,21 @@ pub async fn sign(connection: &mut PgConnection, signed: &[Signed], kid: &str) -
 pub async fn of_digest(database: &PgPool, digest: &[u8]) -> Result<Option<String>, sqlx::Error> {
     let receipt = sqlx::query_scalar!(r#"select receipt as "receipt!" from receipts where digest = $1"#, digest);
     receipt.fetch_optional(database).await
+}
+
+/// Those of the receipts of these SHA-256s that are kept, by these.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_digests(
+    connection: &mut PgConnection,
+    digests: &[Vec<u8>],
+) -> Result<HashMap<Vec<u8>, String>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select digest as "digest!", receipt as "receipt!" from receipts where digest = any($1)"#,
+        digests
+    );
+    Ok(rows.fetch_all(connection).await?.into_iter().map(|row| (row.digest, row.receipt)).collect())
 }
 
 /// The receipts of a request of an account, the first attempt's first.

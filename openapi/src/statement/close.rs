@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{ClosedEpoch, Epoch, Line, Movement, Statement, Totals, VERSION};
 use crate::log::hash::Hash;
 use crate::log::tree::Frontier;
-use crate::receipt::Receipt;
+use crate::receipt::{Receipt, Shares};
 use crate::units::{Microseconds, Nanocredits};
 
 const GATEWAY: &str = "gateway";
@@ -65,7 +65,7 @@ impl Closing {
         let receipt = counted.receipt;
         let tier = receipt.energy.as_ref().map_or("", |energy| energy.tier.letter());
         let kind = (receipt.model.clone(), day(receipt.started_at), tier.to_owned());
-        for (party, share) in shares(counted) {
+        for (party, share) in counted.shares() {
             let party = self.parties.entry(party).or_default();
             party.receipts.push(counted.leaf, |_, _| ());
             party.lines.entry(kind.clone()).or_insert_with(|| empty(&kind)).add(receipt, share);
@@ -101,20 +101,22 @@ impl Closing {
     }
 }
 
-/// Who has a receipt in their statement, and what it brings them.
-fn shares(counted: &Counted<'_>) -> BTreeMap<String, Nanocredits> {
-    let mut of: BTreeMap<String, Nanocredits> = BTreeMap::new();
-    let mut give = |party: &str, share: Nanocredits| *of.entry(party.to_owned()).or_default() += share;
-    let shares = counted.receipt.shares.as_ref();
-    let share = |of: fn(&crate::receipt::Shares) -> Nanocredits| shares.map_or(Nanocredits::ZERO, of);
-    // The node of an operator who is gone works for the gateway.
-    give(counted.operator, share(|shares| shares.operator));
-    give(GATEWAY, share(|shares| shares.gateway));
-    give(AUDIT_FUND, share(|shares| shares.audit_fund));
-    for author in shares.into_iter().flat_map(|shares| &shares.authors) {
-        give(&format!("author:{}", author.author), author.nanocredits);
+impl Counted<'_> {
+    /// Who has the receipt in their statement, and what it brings them.
+    pub fn shares(&self) -> BTreeMap<String, Nanocredits> {
+        let mut of: BTreeMap<String, Nanocredits> = BTreeMap::new();
+        let mut give = |party: &str, share: Nanocredits| *of.entry(party.to_owned()).or_default() += share;
+        let shares = self.receipt.shares.as_ref();
+        let share = |of: fn(&Shares) -> Nanocredits| shares.map_or(Nanocredits::ZERO, of);
+        // The node of an operator who is gone works for the gateway.
+        give(self.operator, share(|shares| shares.operator));
+        give(GATEWAY, share(|shares| shares.gateway));
+        give(AUDIT_FUND, share(|shares| shares.audit_fund));
+        for author in shares.into_iter().flat_map(|shares| &shares.authors) {
+            give(&format!("author:{}", author.author), author.nanocredits);
+        }
+        of
     }
-    of
 }
 
 impl Party {
