@@ -19,6 +19,7 @@ use crate::changes::LastLook;
 use crate::energy::Energies;
 use crate::energy::court::Court;
 use crate::energy::sample::Samples;
+use crate::epochs::Epochs;
 use crate::idempotency::Idempotency;
 use crate::inference::hedging::Hedging;
 use crate::inference::running::Running;
@@ -65,6 +66,7 @@ pub struct Parts {
     pub traces: Arc<Traces>,
     /// What everybody can read.
     pub log: Arc<Log>,
+    pub epochs: Arc<Epochs>,
     /// For whoever watches.
     pub live: Arc<Live>,
     pub replica: Arc<Replica>,

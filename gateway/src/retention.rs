@@ -91,14 +91,19 @@ async fn delete_news(connection: &mut sqlx::PgConnection) -> Result<(), sqlx::Er
 }
 
 async fn delete_months(connection: &mut sqlx::PgConnection, keep: i32) -> Result<Vec<String>, sqlx::Error> {
+    // Receipts are kept until they are in a closed epoch; a request's is signed soon after it.
     let border = sqlx::query_scalar!(
-        r#"select (date_trunc('month', now() at time zone 'UTC') - make_interval(months => $1)) at time zone 'UTC' as "at!""#,
+        r#"select least((date_trunc('month', now() at time zone 'UTC') - make_interval(months => $1)) at time zone 'UTC',
+               (select max(ended_at) - interval '7 days' from epochs)) as "at!""#,
         keep
     )
     .fetch_one(&mut *connection)
     .await?;
     // What a clock that was far off has put beside the months.
     sqlx::query!("delete from attempts_default where request_id < first_id_at($1)", border)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!("delete from receipts_default where request_id < first_id_at($1)", border)
         .execute(&mut *connection)
         .await?;
     sqlx::query!("delete from requests_default where id < first_id_at($1)", border).execute(&mut *connection).await?;

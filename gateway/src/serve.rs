@@ -24,7 +24,7 @@ use crate::config::{Metering, ServeConfig};
 use crate::energy::court::Court;
 use crate::energy::sample::Samples;
 use crate::energy::{self, Energies};
-use crate::epochs;
+use crate::epochs::{self, Epochs};
 use crate::idempotency::Idempotency;
 use crate::inference::hedging::Hedging;
 use crate::inference::running::Running;
@@ -78,7 +78,7 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     app.tasks.spawn(energy::stay_current(app.clone()));
     app.tasks.spawn(log::run(app.clone()));
     app.tasks.spawn(log::witnesses::run(app.clone()));
-    app.tasks.spawn(epochs::run(app.clone(), config.epoch_hours));
+    app.tasks.spawn(epochs::run(app.clone()));
     if let Some(file) = &config.sampling_key_file {
         let key =
             std::fs::read_to_string(file).with_context(|| format!("cannot read the key in {}", file.display()))?;
@@ -124,7 +124,9 @@ pub(crate) async fn build(
     let nodes = Arc::new(known_nodes(&database).await?);
     let (wanted, otherwise) = (config.log_origin.as_deref(), config.likely_log_origin());
     let log = Arc::new(Log::open(&database, &secrets, wanted, otherwise.as_deref()).await?);
+    let epochs = Arc::new(Epochs::new(config.epoch_hours));
     let watched = Watched {
+        epochs: Arc::clone(&epochs),
         log: Arc::clone(&log),
         nodes: Arc::clone(&nodes),
         journal: accounting.journal.clone(),
@@ -158,6 +160,7 @@ pub(crate) async fn build(
         metrics: Arc::new(Metrics::watching(config.metrics_collector.as_deref(), &watched)?),
         traces: Arc::new(Traces::new(config.traces_collector.as_deref(), config.traces_one_in)?),
         log,
+        epochs,
         live: Arc::default(),
         metering: config.accounting.metering == Metering::On,
         queue_patience: Duration::from_secs(config.queue_seconds),

@@ -12,24 +12,76 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use crate::app::App;
+use crate::log::Log;
+use close::Failed;
 
 /// How often is looked whether an epoch is over.
 const EVERY: Duration = Duration::from_secs(60);
 /// The first Monday after 1970 began, in seconds since then: a week begins on Mondays.
 const FIRST_MONDAY: i64 = 4 * 24 * 60 * 60;
 
-/// Closes each epoch when it is over, until the gateway closes. Without a length epochs are closed by hand alone.
-pub async fn run(app: App, hours: u32) {
-    while hours > 0 {
-        match close::close_if_over(&app.database, &app.log, over_at(OffsetDateTime::now_utc(), hours)).await {
-            Ok(Some(number)) => tracing::info!(epoch = number, "an epoch is closed"),
-            Ok(None) => {}
-            Err(error) => tracing::error!("an epoch that is over could not be closed; trying again: {error}"),
+/// Closes epochs, and knows how that goes.
+#[derive(Debug)]
+pub struct Epochs {
+    /// 0: by hand alone.
+    hours: u32,
+    /// In seconds.
+    overdue: AtomicU64,
+    differing: AtomicU64,
+}
+
+/// What metrics show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// For how long the epoch has been over that is not closed. Zero when none is.
+    pub overdue: Duration,
+    /// Nanocredits that the ledger has settled otherwise than the receipts of the last epoch say.
+    pub differing: u64,
+}
+
+impl Epochs {
+    /// Epochs of so many hours; with 0, of any length, closed by hand.
+    pub fn new(hours: u32) -> Self {
+        Self { hours, overdue: AtomicU64::new(0), differing: AtomicU64::new(0) }
+    }
+
+    pub fn figures(&self) -> Figures {
+        Figures {
+            overdue: Duration::from_secs(self.overdue.load(Ordering::Relaxed)),
+            differing: self.differing.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Closes the epoch that is over, if one is.
+    async fn look(&self, database: &PgPool, log: &Log, now: OffsetDateTime) -> Result<(), Failed> {
+        let newest = table::newest(&mut *database.acquire().await?).await?;
+        self.differing.store(newest.map_or(0, |newest| newest.differing), Ordering::Relaxed);
+        if self.hours == 0 {
+            return Ok(());
+        }
+        let over = over_at(now, self.hours);
+        let closed = close::close_if_over(database, log, over).await;
+        let overdue = if closed.is_err() { (now - over).whole_seconds().unsigned_abs() } else { 0 };
+        self.overdue.store(overdue, Ordering::Relaxed);
+        if let Some(number) = closed? {
+            tracing::info!(epoch = number, "an epoch is closed");
+        }
+        Ok(())
+    }
+}
+
+/// Closes each epoch when it is over, until the gateway closes.
+pub async fn run(app: App) {
+    loop {
+        if let Err(error) = app.epochs.look(&app.database, &app.log, OffsetDateTime::now_utc()).await {
+            tracing::error!("an epoch that is over could not be closed; trying again: {error}");
         }
         tokio::select! {
             () = app.closing.cancelled() => return,

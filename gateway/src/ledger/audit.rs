@@ -27,6 +27,8 @@ pub struct Differences {
     pub requests: Vec<String>,
     /// Accounts of which replicas hold more than there is.
     pub leases: Vec<String>,
+    /// Epochs whose receipts say otherwise than what was settled.
+    pub epochs: Vec<String>,
 }
 
 impl Differences {
@@ -36,7 +38,7 @@ impl Differences {
     }
 
     fn all(&self) -> impl Iterator<Item = &String> {
-        [&self.balances, &self.total, &self.events, &self.requests, &self.leases].into_iter().flatten()
+        [&self.balances, &self.total, &self.events, &self.requests, &self.leases, &self.epochs].into_iter().flatten()
     }
 }
 
@@ -62,6 +64,7 @@ pub async fn compare(database: &PgPool) -> Result<Differences, sqlx::Error> {
         events: events(&mut moment).await?,
         requests: requests(&mut moment).await?,
         leases: leases(&mut moment).await?,
+        epochs: epochs(&mut moment).await?,
     };
     moment.commit().await?;
     Ok(differences)
@@ -128,6 +131,15 @@ async fn leases(moment: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
            from credit_leases l left join balances b on b.account = 'customer:' || l.account_id
            group by l.account_id, b.nanocredits having sum(l.nanocredits) > coalesce(b.nanocredits, 0)
            order by l.account_id limit 100"#
+    )
+    .fetch_all(moment)
+    .await
+}
+
+async fn epochs(moment: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select format('in epoch %s receipts and settlements differ by %s', number, differing) as "text!"
+           from epochs where differing <> 0 order by number limit 100"#
     )
     .fetch_all(moment)
     .await

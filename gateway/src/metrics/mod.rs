@@ -16,6 +16,7 @@
 //! | `gateway.node.ejections` | `gateway_node_ejections_total` | ours |
 //! | `gateway.journal.…` | `gateway_journal_{open,waiting,set_aside,lag_seconds}` | ours |
 //! | `gateway.log.…` | `gateway_log_{leaves,damaged,conflicts,lag_seconds}` | ours |
+//! | `gateway.epoch.…` | `gateway_epoch_{overdue_seconds,differing}` | ours |
 //! | `gateway.credit` | `gateway_credit{state}` | ours |
 //! | `gateway.idle.energy` | `gateway_idle_energy_joules_total{node}` | ours |
 //! | `gateway.energy.reconcile` | `gateway_energy_reconcile_ratio{node}` | ours |

@@ -8,6 +8,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Histogram, Meter};
 
 use crate::admission::Admissions;
+use crate::epochs::Epochs;
 use crate::journal::Journal;
 use crate::log::{Figures, Log};
 use crate::nodes::Nodes;
@@ -29,6 +30,7 @@ pub struct Watched {
     pub journal: Journal,
     pub admissions: Arc<Admissions>,
     pub log: Arc<Log>,
+    pub epochs: Arc<Epochs>,
 }
 
 impl Operation {
@@ -97,6 +99,7 @@ pub(super) fn observe(meter: &Meter, watched: &Watched) {
     let help = "How long the oldest settled request has waited for the database.";
     meter.f64_observable_gauge("gateway.journal.lag").with_unit("s").with_description(help).with_callback(lag).build();
     observe_log(meter, &watched.log);
+    observe_epochs(meter, &watched.epochs);
     let nodes = Arc::clone(&watched.nodes);
     let ejections = move |to: &dyn AsyncInstrument<u64>| to.observe(nodes.ejections(), &[]);
     let counter = meter.u64_observable_counter("gateway.node.ejections").with_unit("{ejection}");
@@ -116,6 +119,19 @@ fn observe_log(meter: &Meter, log: &Arc<Log>) {
     let lag = move |to: &dyn AsyncInstrument<f64>| to.observe(log.figures().lag.as_secs_f64(), &[]);
     let help = "How long the oldest entry has waited that is not in the public log yet.";
     meter.f64_observable_gauge("gateway.log.lag").with_unit("s").with_description(help).with_callback(lag).build();
+}
+
+fn observe_epochs(meter: &Meter, epochs: &Arc<Epochs>) {
+    let watched = Arc::clone(epochs);
+    let overdue = move |to: &dyn AsyncInstrument<f64>| to.observe(watched.figures().overdue.as_secs_f64(), &[]);
+    let help = "How long the epoch has been over that can't be closed.";
+    let gauge = meter.f64_observable_gauge("gateway.epoch.overdue").with_unit("s");
+    gauge.with_description(help).with_callback(overdue).build();
+    let watched = Arc::clone(epochs);
+    let differing = move |to: &dyn AsyncInstrument<u64>| to.observe(watched.figures().differing, &[]);
+    let help = "What the ledger has settled otherwise than the receipts of the last epoch say.";
+    let gauge = meter.u64_observable_gauge("gateway.epoch.differing").with_unit("{nanocredit}");
+    gauge.with_description(help).with_callback(differing).build();
 }
 
 fn show_nodes(watched: &Watched, to: &dyn AsyncInstrument<u64>) {

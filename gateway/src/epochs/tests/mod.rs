@@ -4,6 +4,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
+use data_encoding::HEXLOWER;
 use fastrand::Rng;
 use openapi::log::entry::Kind;
 use openapi::statement::{ClosedEpoch, Statement};
@@ -13,7 +14,7 @@ use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
 use super::close::{self, Failed};
-use super::{over_at, table};
+use super::{Epochs, Figures, over_at, table};
 use crate::ledger::account::Account;
 use crate::ledger::event::{NewEvent, Posting, post};
 use crate::ledger::movement::{Movement, Order, move_credits};
@@ -128,6 +129,28 @@ fn leaf_of(kind: Kind, document: &str) -> Vec<u8> {
     crate::log::Entry::of(kind, document.as_bytes()).leaf().0.to_vec()
 }
 
+/// As everybody reads it at `/log/epochs`.
+#[sqlx::test(migrator = "crate::MIGRATOR")]
+async fn epochs_are_listed_with_their_documents(database: PgPool) {
+    let world = World::new(database).await;
+    world.serve(&world.ask(3, &mut Rng::with_seed(14))).await;
+    for _ in 0..3 {
+        close_now(&world).await;
+    }
+    let numbers = async |before| {
+        let rows = table::list(&world.database, before).await.unwrap();
+        rows.iter().map(|row| row.number).collect::<Vec<_>>()
+    };
+    assert_eq!((numbers(None).await, numbers(Some(3)).await), (vec![3, 2, 1], vec![2, 1]));
+    let row = table::list(&world.database, Some(2)).await.unwrap().remove(0);
+    let (closed, _) = documents(&world, 1).await;
+    let json = row.to_json();
+    assert_eq!(json["document"], HEXLOWER.encode(&row.digest));
+    assert_eq!(crate::log::Entry::of(Kind::Epoch, closed.to_document().as_bytes()).hash.as_slice(), row.digest);
+    assert_eq!((json["number"].as_u64(), json["end_index"].as_u64()), (Some(1), Some(closed.epoch.end_index)));
+    assert_eq!(row.epoch(), closed.epoch);
+}
+
 #[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn of_two_replicas_one_closes(database: PgPool) {
     let world = World::new(database).await;
@@ -194,6 +217,11 @@ async fn what_the_ledger_settled_otherwise_than_receipts_say_is_found_out(databa
     assert!(newest.differing > 0);
     let made = close::again(&world.database, &world.log, 1).await.unwrap();
     assert_eq!(made.differing, newest.differing);
+    let told = audit::compare(&world.database).await.unwrap().epochs;
+    assert_eq!(told, [format!("in epoch 1 receipts and settlements differ by {}", newest.differing)]);
+    let epochs = Epochs::new(168);
+    epochs.look(&world.database, &world.log, OffsetDateTime::now_utc()).await.unwrap();
+    assert_eq!(epochs.figures(), Figures { overdue: std::time::Duration::ZERO, differing: newest.differing });
 }
 
 #[sqlx::test(migrator = "crate::MIGRATOR")]
@@ -218,6 +246,10 @@ async fn rows_that_are_not_what_was_signed_make_no_statement(database: PgPool) {
     assert!(matches!(close().await, Err(Failed::Log(_) | Failed::Gone(_))));
     by_force("delete from log_leaves where index = (select max(index) from log_leaves)").await;
     assert!(matches!(close().await, Err(Failed::Log(_))));
+    let epochs = Epochs::new(1);
+    let later = over_at(OffsetDateTime::now_utc(), 1) + Duration::HOUR + Duration::SECOND * 90;
+    assert!(epochs.look(&world.database, &world.log, later).await.is_err());
+    assert_eq!(epochs.figures().overdue.as_secs(), 90);
     assert_eq!(table::list(&world.database, None).await.unwrap(), []);
 }
 

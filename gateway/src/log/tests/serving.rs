@@ -141,6 +141,26 @@ async fn entries_and_partial_tiles_stay_as_they_were_served(database: PgPool) {
 }
 
 #[sqlx::test(migrator = "crate::MIGRATOR")]
+async fn the_documents_of_a_bundle_stand_in_the_order_of_its_entries(database: PgPool) {
+    let log = grown_to(&database, 255).await;
+    let documents: Vec<String> = (0..3).map(|number| format!("{{\"v\":{number}}}")).collect();
+    let mut transaction = database.begin().await.unwrap();
+    crate::log::publish(&mut transaction, Kind::Statement, &documents).await.unwrap();
+    transaction.commit().await.unwrap();
+    grow(&log, &database).await.unwrap();
+    let served = Served::of(&database).await;
+    let first = served.get("/log/documents/000").await;
+    assert_eq!((first.kind.as_str(), first.keep.as_str()), ("text/plain; charset=utf-8", "public, max-age=60"));
+    assert_eq!(
+        first.text(),
+        format!("{}{}\n", "\n".repeat(255), documents[0]),
+        "what nobody has kept is an empty line"
+    );
+    assert_eq!(served.get("/log/documents/001.p/2").await.text(), format!("{}\n{}\n", documents[1], documents[2]));
+    assert_eq!(served.get("/log/documents/001.p/1").await.text(), format!("{}\n", documents[1]));
+}
+
+#[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn a_proof_and_the_policy_convince_whoever_has_nothing_else(database: PgPool) {
     let log = grown_to(&database, 77).await;
     let served = Served::of(&database).await;
@@ -180,6 +200,9 @@ async fn wrong_questions_are_answered_with_a_sentence(database: PgPool) {
         ("/log/nothing", 404, "There are /log/checkpoint"),
         ("/log/tile/0/1", 400, "looks like /tile/0/x001/x234/067"),
         ("/log/tile/9/000", 400, "looks like"),
+        ("/log/documents/1", 400, "In place of /log/documents, "),
+        ("/log/documents/001.p/45", 404, "not grown to these entries"),
+        ("/log/epochs?before=x", 400, "/log/epochs?before="),
         ("/log/tile/0/000.p/0", 400, "looks like"),
         ("/log/tile/0/000.p/256", 400, "looks like"),
         ("/log/tile/data/000", 400, "looks like"),
