@@ -24,7 +24,7 @@ FUZZ_PACKAGE := --release --locked --package fuzz --features libfuzzer --target 
 SECONDS ?= 600
 
 .PHONY: up build test faults fuzz energy simulate demo-federation bench lint audit openapi openapi-check sqlx sqlx-check help \
-	docs docs-check verifier verifier-check dashboards restore upgrade million manifests images
+	docs docs-check verifier verifier-check dashboards restore upgrade million books manifests images
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -130,6 +130,9 @@ upgrade: build ## Replace gateways and nodes of an older commit by today's, unde
 
 million: build ## Show that the console stays quick over a million requests (a quarter of an hour; COUNT says how many)
 	@$(OPERATIONS)/million.py || [ $$? -eq 3 ]
+
+books: build ## Show that strangers can recompute an epoch from what is public alone; COUNT says of how many receipts
+	@$(OPERATIONS)/books.py || [ $$? -eq 3 ]
 
 manifests: build ## Check the systemd units and the Kubernetes manifests
 	@test -d $(MANIFESTS) || { python3 -m venv $(MANIFESTS).new && \

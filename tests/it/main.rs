@@ -16,6 +16,7 @@ mod embeddings;
 mod endings;
 mod energy;
 mod engine;
+mod epochs;
 mod hedging;
 mod hostile;
 mod keys;

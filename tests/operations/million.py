@@ -15,54 +15,17 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from pathlib import Path
 
-from system import PROJECT, SKIPPED, System, ask, eventually, program, skip
+from made_up import SQL, fill, psql
+from system import PROJECT, SKIPPED, System, ask, eventually, skip
 
 COUNT = int(os.environ.get("COUNT", "1000000"))
 DAYS = 30
 TIMES = 20
 MOST_MILLISECONDS = 200
-SQL = Path(__file__).resolve().parent / "million"
 DAY = datetime.timedelta(days=1)
 HOUR = datetime.timedelta(hours=1)
 MINUTE = datetime.timedelta(minutes=1)
-
-
-def psql(system, script):
-    command = ["psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"]
-    done = subprocess.run(
-        [*command, system.environment["DATABASE_URL"]], input=script, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(f"psql: {done.stderr}")
-    return done.stdout.strip()
-
-
-def fill(system):
-    """Makes the requests up, day by day, and has the books audited."""
-    begun = time.monotonic()
-    settings = {"requests": COUNT, "days": DAYS, "model": system.environment["MODEL"]}
-    script = [f"\\set {name} {value}" for name, value in settings.items()]
-    script.append(f"begin;\n\\i {SQL}/world.sql\ncommit;")
-    script += [f"\\set day {day}\nbegin;\n\\i {SQL}/day.sql\ncommit;" for day in range(DAYS)]
-    script.append("alter table postings enable trigger events_add_up_to_zero;\nvacuum analyze;")
-    psql(system, "\n".join(script))
-    print(f"{count(system)} requests of the first account were made up in {time.monotonic() - begun:.0f} s", flush=True)
-    told = subprocess.run(
-        [program("commonwatt"), "admin", "--database-url", system.environment["DATABASE_URL"], "--data"]
-        + [str(system.data / "gateway"), "audit"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    print(f"commonwatt admin audit: {told.stdout}{told.stderr}".strip(), flush=True)
-    if told.returncode:
-        sys.exit("made-up requests whose ledger does not add up show nothing")
-
-
-def count(system):
-    return int(psql(system, "select count(*) from requests where account_id = (select id from accounts order by created_at limit 1)"))
 
 
 class Facts:
@@ -296,7 +259,7 @@ def main():
     with System() as system:
         system.answer()
         eventually("the request is in Postgres", lambda: '"id"' in ask(f"{system.url}/api/requests", key=system.environment["ADMIN_TOKEN"])[1])
-        fill(system)
+        fill(system, COUNT, DAYS)
         system.answer()
         facts = Facts(system)
         check_sums(system, facts)

@@ -20,7 +20,7 @@ use tower_service::Service;
 use super::*;
 use crate::log::routes::routes;
 
-const SIZE: u64 = 66_000;
+const SIZE: u64 = 100_000;
 
 /// What was answered: status, content type, how it may be kept, body.
 struct Answer {
