@@ -77,6 +77,8 @@ pub struct Parts {
     pub admin_apart: bool,
     pub idempotency: Idempotency,
     pub responses: responses::Settings,
+    /// So long before it counts a split is announced, at least.
+    pub split_notice: time::Duration,
     /// So long a request waits for a place on a node.
     pub queue_patience: Duration,
     /// A node that computes and is silent for longer is taken for dead.

@@ -55,10 +55,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = read(request, (SMALL_BYTES, SMALL_WITHIN)).await.map_err(|error| {
-            let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
-            Problem::of(status, error.detail.message)
-        })?;
+        let body = read(request, (SMALL_BYTES, SMALL_WITHIN)).await.map_err(problem)?;
         serde_json::from_slice(&body)
             .map(Self)
             .map_err(|error| Problem::bad_request(format!("The request body is wrong: {error}.")))
@@ -68,6 +65,24 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         axum::Json(self.0).into_response()
+    }
+}
+
+/// A table as CSV, for the management API.
+pub struct Csv(pub String);
+
+impl<S: Sync> FromRequest<S> for Csv {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if !is_of_type(&request, "text/csv") {
+            return Err(Problem::of(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "Send the table with the header 'Content-Type: text/csv'.",
+            ));
+        }
+        let body = collect(request, (LIMIT_BYTES, WITHIN)).await.map_err(problem)?;
+        String::from_utf8(body.into()).map(Self).map_err(|_| Problem::bad_request("The table is no text in UTF-8."))
     }
 }
 
@@ -109,12 +124,26 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     }
 }
 
-async fn read(request: Request, (limit, within): (usize, Duration)) -> Result<Bytes, ApiError> {
+fn problem(error: ApiError) -> Problem {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
+    Problem::of(status, error.detail.message)
+}
+
+fn is_of_type(request: &Request, kind: &str) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim);
-    if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
-        return Err(ApiError::not_json_content_type());
+    essence.is_some_and(|essence| essence.eq_ignore_ascii_case(kind))
+}
+
+async fn read(request: Request, within: (usize, Duration)) -> Result<Bytes, ApiError> {
+    if is_of_type(&request, "application/json") {
+        collect(request, within).await
+    } else {
+        Err(ApiError::not_json_content_type())
     }
+}
+
+async fn collect(request: Request, (limit, within): (usize, Duration)) -> Result<Bytes, ApiError> {
     match tokio::time::timeout(within, Limited::new(request.into_body(), limit).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::too_large(limit)),

@@ -8,6 +8,7 @@ use openapi::price::Price;
 use openapi::units::Nanocredits;
 
 use crate::auth::address::TrustedProxies;
+use crate::authors::command::AuthorAction;
 use crate::energy::honesty::canary::ONE_IN;
 use crate::log;
 use crate::nodes::SILENCE;
@@ -61,6 +62,11 @@ pub enum Command {
     Verify {
         #[command(subcommand)]
         action: VerifyAction,
+    },
+    /// Make an author's key and claim with it what models of theirs have earned.
+    Author {
+        #[command(subcommand)]
+        action: AuthorAction,
     },
     /// Say whether the gateway on this machine answers; for container health checks.
     Healthcheck {
@@ -269,6 +275,13 @@ pub struct ServeConfig {
     /// cached part, and of the answer.
     #[arg(long, env = "COMMONWATT_DEFAULT_PRICE", default_value = "100,25,400")]
     pub default_price: Price,
+    /// Hours for which a new split of the income is announced, at least, before it counts; 0 lets it count at once.
+    #[arg(long, env = "COMMONWATT_SPLIT_NOTICE_HOURS", default_value_t = 336, value_parser = clap::value_parser!(u32).range(..=87_600))]
+    pub split_notice_hours: u32,
+    /// Credits, such as 10 or 0.5, from which on an operator or an author is paid out when an epoch is closed; what is less
+    /// waits for the next one.
+    #[arg(long, env = "COMMONWATT_MINIMUM_PAYOUT", default_value = "10", value_parser = credits)]
+    pub minimum_payout: Nanocredits,
     /// Most connections to Postgres, beside the one that listens for changes.
     #[arg(long, env = "COMMONWATT_DATABASE_CONNECTIONS", default_value_t = 10)]
     pub database_connections: u32,

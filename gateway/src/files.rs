@@ -1,10 +1,10 @@
 //! Files that are there whole or not at all.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 /// Nobody but this program's user reads it.
 pub(crate) const OWNER_ONLY: u32 = 0o600;
@@ -16,6 +16,22 @@ pub(crate) const OWNER_ONLY: u32 = 0o600;
 pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let fresh = write_beside(path, bytes, mode)?;
     std::fs::rename(&fresh, path).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes a file, with these permissions, unless there is one.
+///
+/// # Errors
+/// When it can't be written, or there is one already; the sentence names it.
+pub(crate) fn create(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    let fresh = write_beside(path, bytes, mode)?;
+    let linked = std::fs::hard_link(&fresh, path);
+    std::fs::remove_file(&fresh)?;
+    match linked {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            bail!("there is a file {} already, which stays as it is: choose another name", path.display())
+        }
+        linked => linked.with_context(|| format!("cannot write {}", path.display())),
+    }
 }
 
 /// Writes to a file beside `path`, and gives its path.

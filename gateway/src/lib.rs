@@ -69,6 +69,10 @@ pub mod receipts;
 
 pub mod epochs;
 
+pub mod authors;
+
+pub mod payouts;
+
 pub mod nodes;
 
 pub mod replicas;

@@ -11,7 +11,7 @@ use gateway::config::{Command, Config, LogFormat, SecretAction, UpConfig};
 use gateway::secrets::file;
 use gateway::up::{self, UpSettings};
 use gateway::verify::{Ending, Told};
-use gateway::{admin, router, serve, tls, verify};
+use gateway::{admin, authors, router, serve, tls, verify};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
@@ -65,6 +65,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
             }
             return Ok(ExitCode::from(ending as u8));
         }
+        Command::Author { action } => print(&authors::command::run(&action)?)?,
         Command::Healthcheck { listen, tls_certificate, acme_names } => {
             healthcheck(listen, tls_certificate.is_some() || acme_names.is_some()).await?;
         }

@@ -28,7 +28,7 @@ use crate::log;
 use crate::nodes::direct::advertise;
 use crate::nodes::{blobs, enrol, key, standing, tunnel};
 use crate::responses::routes as responses;
-use crate::{audit_log, organization, receipts, statuses, v1};
+use crate::{audit_log, authors, organization, payouts, receipts, statuses, v1};
 
 /// The id of a request, which its reply bears as `x-request-id`.
 #[derive(Clone, Copy, Debug)]
@@ -88,13 +88,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(api::prices::set))
         .routes(routes!(api::aliases::list))
         .routes(routes!(api::aliases::set, api::aliases::remove))
-        .routes(routes!(api::ledger::list))
-        .routes(routes!(api::ledger::balance))
-        .routes(routes!(api::events::post))
-        .routes(routes!(api::splits::add, api::splits::list))
-        .routes(routes!(api::epochs::list, api::epochs::close))
-        .routes(routes!(api::epochs::statements))
-        .routes(routes!(api::epochs::statement))
+        .merge(books())
         .routes(routes!(api::audit_log::list))
         // Whoever verifies
         .routes(routes!(receipts::keys::list))
@@ -107,6 +101,25 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(blobs::range))
         .routes(routes!(blobs::bad_group))
         .routes(routes!(advertise::advertise))
+}
+
+/// Who has which credits, who earns them, and how they leave.
+fn books() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(api::ledger::list))
+        .routes(routes!(api::ledger::balance))
+        .routes(routes!(api::events::post))
+        .routes(routes!(api::splits::add, api::splits::list))
+        .routes(routes!(api::epochs::list, api::epochs::close))
+        .routes(routes!(api::epochs::statements))
+        .routes(routes!(api::epochs::statement))
+        .routes(routes!(authors::routes::list))
+        .routes(routes!(authors::routes::claim))
+        .routes(routes!(authors::routes::assign, authors::routes::take_back))
+        .routes(routes!(payouts::routes::list))
+        .routes(routes!(payouts::routes::table, payouts::routes::paid))
+        .routes(routes!(payouts::routes::destination, payouts::routes::set_destination))
+        .routes(routes!(payouts::routes::change))
 }
 
 /// The gateway as a service. Layers from the outside in.

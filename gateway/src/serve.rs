@@ -124,7 +124,7 @@ pub(crate) async fn build(
     let nodes = Arc::new(known_nodes(&database).await?);
     let (wanted, otherwise) = (config.log_origin.as_deref(), config.likely_log_origin());
     let log = Arc::new(Log::open(&database, &secrets, wanted, otherwise.as_deref()).await?);
-    let epochs = Arc::new(Epochs::new(config.epoch_hours));
+    let epochs = Arc::new(Epochs::new(config.epoch_hours, config.minimum_payout));
     let watched = Watched {
         epochs: Arc::clone(&epochs),
         log: Arc::clone(&log),
@@ -144,6 +144,7 @@ pub(crate) async fn build(
         blobs: Blobs::new(move |node| blamed.blame(node)),
         dialler: Arc::new(dialler(config)?),
         responses: responses::Settings { store: config.store_responses, keep_days: config.keep_responses_days },
+        split_notice: time::Duration::hours(config.split_notice_hours.into()),
         idempotency: Idempotency::new(database.clone(), accounting.replica.id(), closing.clone()),
         prices: Prices::open(&database, config.default_price).await?,
         receipts: Receipts::new()?,

@@ -15,7 +15,8 @@
 //! - [`region`]: where a node is
 //! - [`manifest`], [`node`], [`standing`]: what a node is, offers and promises, and what its gateway makes of it; [`blob`]: how
 //!   model files travel between nodes; [`upstream`]: how any other server's answers become a node's
-//! - [`receipt`]: what was served, signed by node and gateway; [`statement`]: what everybody earns by it; [`log`]: the public
+//! - [`receipt`]: what was served, signed by node and gateway; [`statement`]: what everybody earns by it;
+//!   [`author`]: how models' authors claim theirs; [`log`]: the public
 //!   transparency log, its witnesses and its proofs; [`verify`]: what anybody finds out from all of these
 
 pub mod units;
@@ -73,6 +74,8 @@ pub mod trace;
 pub mod receipt;
 
 pub mod statement;
+
+pub mod author;
 
 pub mod log;
 

@@ -18,10 +18,10 @@ const PARTS = [
 export function Splits() {
     const { value, problem, reload } = useLoaded((signal) => get("/api/splits", null, { signal }));
     return html`<${Card} title="How income is shared" wide>
-        <p class="hint">A request is shared by the version that was in force when it was let in. A version is never changed, only followed by another.</p>
+        <p class="hint">A request is shared by the version that was in force when it was let in. A version is never changed, only followed by another, which is announced beforehand and counts only once it is in the public log.</p>
         ${problem && html`<${Trouble} problem=${problem} retry=${reload} />`}
         ${value
-            ? html`<${List} splits=${value} /><${Add} last=${value.data[0]?.split} onDone=${reload} />`
+            ? html`<${List} splits=${value} /><${Add} last=${value.data[0]?.split} earliest=${value.earliest} onDone=${reload} />`
             : !problem && html`<${Busy} />`}
     <//>`;
 }
@@ -31,12 +31,17 @@ function List({ splits: { in_force: current, data } }) {
         { label: "Version", numeric: true, key: "version" },
         ...PARTS.map(([part, label]) => ({ label, numeric: true, render: ({ split }) => `${split[part] / PERCENT} %` })),
         { label: "From", render: ({ effective_from: from }) => (from ? moment(from) : "the beginning") },
-        { label: "", render: ({ version }) => version === current && html`<${Badge} kind="good">counts now<//>` },
+        { label: "", render: (split) => standing(split, current) },
     ];
     return html`<${Table} caption="Versions" columns=${columns} rows=${data} rowKey=${({ version }) => version} />`;
 }
 
-function Add({ last, onDone }) {
+function standing({ version, effective_from: from, log_index: leaf }, current) {
+    if (version === current) return html`<${Badge} kind="good">counts now<//>`;
+    return from && leaf === null && html`<${Badge}>not in the log yet<//>`;
+}
+
+function Add({ last, earliest, onDone }) {
     const [form, setForm] = useState(() => started(last));
     const { run, busy, problem, clear } = useAction();
     const type = (field) => (event) => {
@@ -63,7 +68,7 @@ function Add({ last, onDone }) {
                     onInput=${type(part)}
                 />`,
             )}
-            <${Field} label="From" type="datetime-local" optional value=${form.from} onInput=${type("from")} hint="Left out: from now." />
+            <${Field} label="From" type="datetime-local" optional value=${form.from} onInput=${type("from")} hint=${html`The earliest is ${moment(earliest)}, which is meant if left out.`} />
             <${Button} kind="primary" type="submit" busy=${busy} disabled=${missing !== 0}>Add the version<//>
         </form>
         <p class=${missing === 0 ? "hint" : "error"} role="status">

@@ -44,10 +44,11 @@ function Parts({ request, price }) {
     return html`<${Table} caption="Cost by part" columns=${columns} rows=${parts(request, price)} />`;
 }
 
-/** The split of the moment when the request was let in; the list begins with the last to come. */
+/** The split of the moment when the request was let in, of those that are in the log; the list begins with the last to come. */
 function splitAt({ data }, startedAt) {
     const at = Date.parse(startedAt);
-    return data.find(({ effective_from: from }) => from === null || Date.parse(from) <= at)?.split ?? data.at(-1).split;
+    const counts = ({ effective_from: from, log_index: leaf }) => from === null || (leaf !== null && Date.parse(from) <= at);
+    return (data.find(counts) ?? data.at(-1)).split;
 }
 
 function shared(split) {

@@ -14,6 +14,7 @@ use super::usage::table::{Format, checked_limit};
 use super::{administrators_only, internal};
 use crate::app::App;
 use crate::auth::User;
+use crate::authors;
 use crate::body::{Json, Query};
 use crate::epochs::close;
 use crate::epochs::table::{self, Row, Summary};
@@ -103,7 +104,7 @@ pub struct NewEpoch {
     responses((status = 201, body = NewEpoch), (status = 409, description = "There is nothing to close, or it is being closed"), Problem))]
 pub async fn close(app: App, user: User) -> Result<(StatusCode, Json<NewEpoch>), Problem> {
     administrators_only(&user)?;
-    match close::close(&app.database, &app.log, OffsetDateTime::now_utc()).await {
+    match app.epochs.close(&app.database, &app.log, OffsetDateTime::now_utc()).await {
         Ok(Some(number)) => Ok((StatusCode::CREATED, Json(NewEpoch { number }))),
         Ok(None) => Err(Problem::of(
             StatusCode::CONFLICT,
@@ -238,7 +239,7 @@ pub async fn statement(
 /// What earns for an account: its nodes, and the authors whose earnings are its.
 async fn own_parties(app: &App, user: &User) -> Result<Vec<String>, Problem> {
     let mut parties = vec![Account::Operator(user.account).to_string()];
-    let claimed = table::authors_of(&app.database, user.account).await?;
+    let claimed = authors::table::of_account(&app.database, user.account).await?;
     parties.extend(claimed.into_iter().map(|author| format!("author:{author}")));
     Ok(parties)
 }

@@ -83,7 +83,7 @@ fn checked_name(name: &str) -> Result<&str, Problem> {
 }
 
 /// Refuses everybody else.
-fn administrators_only(user: &User) -> Result<(), Problem> {
+pub(crate) fn administrators_only(user: &User) -> Result<(), Problem> {
     match (user.is_admin, user.administers_elsewhere) {
         (true, _) => Ok(()),
         (false, true) => Err(Problem::forbidden(

@@ -8,6 +8,7 @@ use openapi::log::tree::TreeHead;
 use openapi::receipt::Receipt;
 use openapi::receipt::jws::Jws;
 use openapi::statement::{Closed, Closing, Counted, Epoch};
+use openapi::units::Nanocredits;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -17,7 +18,7 @@ use crate::ledger::earned::{self, Moved, microseconds};
 use crate::log::read::Reader;
 use crate::log::{self, Log};
 use crate::nodes::enrol;
-use crate::receipts;
+use crate::{payouts, receipts};
 
 /// Where the share of an operator goes who is gone.
 const NOBODY: &str = "gateway";
@@ -46,49 +47,55 @@ pub struct Made {
     pub differing: u64,
 }
 
-/// Closes the running epoch at a time that is past, unless one is closed that ended then or later. None if another replica does.
-///
-/// # Errors
-/// [`Failed`] says why not.
-pub async fn close_if_over(database: &PgPool, log: &Log, at: OffsetDateTime) -> Result<Option<u32>, Failed> {
-    let newest = table::newest(&mut *database.acquire().await?).await?;
-    if newest.is_some_and(|newest| newest.ended_at >= at.truncate_to_microsecond()) {
-        return Ok(None);
-    }
-    match close(database, log, at).await {
-        Err(Failed::Empty) => Ok(None),
-        closed => closed,
-    }
-}
-
-/// Closes the running epoch as of a time. None if another replica does.
+/// Closes the running epoch as of a time, and has everybody paid who is owed the minimum. None if another replica does, or one
+/// is closed that ended then or later.
 ///
 /// # Errors
 /// [`Failed`] says why not; then nothing has changed.
-pub async fn close(database: &PgPool, log: &Log, at: OffsetDateTime) -> Result<Option<u32>, Failed> {
-    // As the database keeps it.
-    let at = at.truncate_to_microsecond();
+pub(super) async fn close(
+    database: &PgPool,
+    log: &Log,
+    at: OffsetDateTime,
+    minimum_payout: Nanocredits,
+) -> Result<Option<u32>, Failed> {
     let mut transaction = database.begin().await?;
+    // As the database keeps it.
+    let closed = close_within(&mut transaction, log, at.truncate_to_microsecond(), minimum_payout).await;
+    if let Ok(Some(_)) = closed {
+        transaction.commit().await?;
+        log.wake();
+    } else {
+        transaction.rollback().await?;
+    }
+    closed
+}
+
+async fn close_within(
+    connection: &mut PgConnection,
+    log: &Log,
+    at: OffsetDateTime,
+    minimum_payout: Nanocredits,
+) -> Result<Option<u32>, Failed> {
     let mine = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock(hashtext('commonwatt epochs')) as "mine!""#);
-    if !mine.fetch_one(&mut *transaction).await? {
+    if !mine.fetch_one(&mut *connection).await? {
         return Ok(None);
     }
-    let before = table::newest(&mut transaction).await?;
+    let before = table::newest(connection).await?;
     if before.as_ref().is_some_and(|before| before.ended_at >= at) {
         return Ok(None);
     }
-    let (epoch, head) = next(&mut transaction, log, before.as_ref(), at).await?;
-    let opening = opening(&mut transaction, before.as_ref()).await?;
-    let moved = earned::moved_since(&mut transaction, at).await?;
-    let made = make(&mut transaction, log.origin(), (epoch, head), (opening, &moved)).await?;
+    let (epoch, head) = next(connection, log, before.as_ref(), at).await?;
+    let opening = opening(connection, before.as_ref()).await?;
+    let moved = earned::moved_since(connection, at).await?;
+    let made = make(connection, log.origin(), (epoch, head), (opening, &moved)).await?;
     if made.differing > 0 {
         let (number, differing) = (epoch.number, made.differing);
         tracing::error!(epoch = number, differing, "the ledger has settled receipts otherwise than they say");
     }
-    table::add(&mut transaction, &made, &moved).await?;
-    publish(&mut transaction, &made.closed).await?;
-    transaction.commit().await?;
-    log.wake();
+    table::add(connection, &made, &moved).await?;
+    publish(connection, &made.closed).await?;
+    let owed = made.closed.statements.iter().map(|statement| (statement.party.clone(), statement.closing));
+    payouts::owe(connection, table::integer(epoch.number), &owed.collect::<Vec<_>>(), minimum_payout).await?;
     Ok(Some(epoch.number))
 }
 

@@ -15,6 +15,7 @@ mod tests;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use openapi::units::Nanocredits;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
@@ -32,6 +33,7 @@ const FIRST_MONDAY: i64 = 4 * 24 * 60 * 60;
 pub struct Epochs {
     /// 0: by hand alone.
     hours: u32,
+    minimum_payout: Nanocredits,
     /// In seconds.
     overdue: AtomicU64,
     differing: AtomicU64,
@@ -47,9 +49,9 @@ pub struct Figures {
 }
 
 impl Epochs {
-    /// Epochs of so many hours; with 0, of any length, closed by hand.
-    pub fn new(hours: u32) -> Self {
-        Self { hours, overdue: AtomicU64::new(0), differing: AtomicU64::new(0) }
+    /// Epochs of so many hours; with 0, of any length, closed by hand. Who is owed the minimum at the end of one is paid.
+    pub fn new(hours: u32, minimum_payout: Nanocredits) -> Self {
+        Self { hours, minimum_payout, overdue: AtomicU64::new(0), differing: AtomicU64::new(0) }
     }
 
     pub fn figures(&self) -> Figures {
@@ -57,6 +59,14 @@ impl Epochs {
             overdue: Duration::from_secs(self.overdue.load(Ordering::Relaxed)),
             differing: self.differing.load(Ordering::Relaxed),
         }
+    }
+
+    /// Closes the running epoch as of a time that is past. None if another replica does, or one is closed that ended then or later.
+    ///
+    /// # Errors
+    /// [`Failed`] says why not; then nothing has changed.
+    pub async fn close(&self, database: &PgPool, log: &Log, at: OffsetDateTime) -> Result<Option<u32>, Failed> {
+        close::close(database, log, at, self.minimum_payout).await
     }
 
     /// Closes the epoch that is over, if one is.
@@ -67,7 +77,11 @@ impl Epochs {
             return Ok(());
         }
         let over = over_at(now, self.hours);
-        let closed = close::close_if_over(database, log, over).await;
+        let closed = match self.close(database, log, over).await {
+            // Nothing was logged until then.
+            Err(Failed::Empty) => Ok(None),
+            closed => closed,
+        };
         let overdue = if closed.is_err() { (now - over).whole_seconds().unsigned_abs() } else { 0 };
         self.overdue.store(overdue, Ordering::Relaxed);
         if let Some(number) = closed? {

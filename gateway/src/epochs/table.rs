@@ -274,15 +274,6 @@ pub async fn statements(
     Ok(summary.collect())
 }
 
-/// The authors whose earnings are an account's.
-///
-/// # Errors
-/// When the database fails.
-pub async fn authors_of(database: &PgPool, account: Uuid) -> Result<Vec<String>, sqlx::Error> {
-    let authors = sqlx::query_scalar!("select author from author_claims where account_id = $1", account);
-    authors.fetch_all(database).await
-}
-
 /// The document of a party's statement, as it was logged.
 ///
 /// # Errors
@@ -325,7 +316,7 @@ fn hash(document: &str) -> [u8; 32] {
     Entry::of(Kind::Statement, document.as_bytes()).hash
 }
 
-fn integer(number: u32) -> i32 {
+pub(super) fn integer(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 

@@ -3,10 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use openapi::author::{self, Author};
 use uuid::Uuid;
-
-/// The longest name of an author, in characters; the table's constraint says the same.
-const LONGEST_AUTHOR: usize = 200;
 
 /// Where credits can be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,9 +26,14 @@ pub enum Account {
 }
 
 impl Account {
-    /// The account of an author as a manifest names them: cut to what the ledger holds. `None` for a name of nothing.
+    /// The account of an author as a manifest names them: cut to what the ledger holds, which the table's constraint says too.
+    /// `None` for a name of nothing. What is cut is nobody's with a key, even if it happens to end like one's.
     pub fn author(name: &str) -> Option<Self> {
-        let name: String = name.trim().chars().filter(|character| *character != '\0').take(LONGEST_AUTHOR).collect();
+        let mut rest = name.trim().chars().filter(|character| *character != '\0');
+        let mut name: String = rest.by_ref().take(author::LONGEST).collect();
+        if rest.next().is_some() && Author::read(&name).key.is_some() {
+            name.pop();
+        }
         (!name.is_empty()).then_some(Self::Author(name))
     }
 
@@ -99,6 +102,11 @@ mod tests {
     fn an_author_s_name_always_fits() {
         assert_eq!(Account::author(&"é".repeat(500)), Some(Account::Author("é".repeat(200))));
         assert_eq!(Account::author(" \0"), None);
+        let keyed = format!("{} ed25519:{}", "n".repeat(148), "A".repeat(43));
+        assert_eq!((keyed.len(), Author::read(&keyed).key.is_some()), (200, true));
+        assert_eq!(Account::author(&keyed), Some(Account::Author(keyed.clone())));
+        let cut = Account::author(&format!("{keyed} and more"));
+        assert_eq!(cut, Some(Account::Author(keyed[..199].to_owned())), "no key that the manifest has not");
     }
 
     proptest! {

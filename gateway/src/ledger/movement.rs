@@ -63,6 +63,22 @@ pub async fn move_credits(
     amount: Nanocredits,
     order: Order<'_>,
 ) -> Result<Posted, Refused> {
+    let mut transaction = database.begin().await?;
+    let posted = move_within(&mut transaction, movement, amount, order).await?;
+    transaction.commit().await?;
+    Ok(posted)
+}
+
+/// The same within the caller's transaction, who rolls back when it is refused.
+///
+/// # Errors
+/// [`Refused`] says why; nothing may be committed then.
+pub async fn move_within(
+    connection: &mut PgConnection,
+    movement: &Movement,
+    amount: Nanocredits,
+    order: Order<'_>,
+) -> Result<Posted, Refused> {
     if amount == Nanocredits::ZERO || amount > MOST {
         return Err(Refused::Wrong("An amount is above 0 and at most 9200000000 credits."));
     }
@@ -81,14 +97,25 @@ pub async fn move_credits(
         reason: Some(reason),
         created_by: order.created_by,
     };
-    let mut transaction = database.begin().await?;
-    let posted = enter(&mut transaction, new, movement.postings(amount)?).await?;
+    let posted = enter(connection, new, movement.postings(amount)?).await?;
     if let Posted::Now(event) = &posted {
-        movement.check(&mut transaction, amount).await?;
-        write_postings(&mut transaction, event).await?;
+        movement.check(connection, amount).await?;
+        write_postings(connection, event).await?;
     }
-    transaction.commit().await?;
     Ok(posted)
+}
+
+/// Locks balances until the transaction ends. Whoever moves the credits of several accounts in one transaction locks them first,
+/// in one order everywhere.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lock(connection: &mut PgConnection, accounts: &[Account]) -> Result<(), sqlx::Error> {
+    let accounts = Account::texts(accounts);
+    sqlx::query!("select 1 as one from balances where account = any($1) order by account for update", &accounts)
+        .fetch_all(connection)
+        .await
+        .map(drop)
 }
 
 impl Movement {

@@ -27,7 +27,7 @@ pub struct Due<'a> {
     pub node: Uuid,
     pub authors: &'a [String],
     pub cost: Nanocredits,
-    /// Decides which split is in force.
+    /// Decides which split counts, of those that are in the log.
     pub at: OffsetDateTime,
 }
 

@@ -55,7 +55,7 @@ use keys::Keys;
 pub use alarm::Figures;
 pub use documents::publish;
 pub use openapi::log::entry::{Entry, Kind};
-pub use prove::index_of;
+pub use prove::{index_of, indices_of};
 pub use queue::enqueue;
 
 /// What was enqueued is looked for after a pause of this length, and at the latest after the longer one.
@@ -127,6 +127,11 @@ impl Log {
     /// Has what was enqueued appended soon. Call it when the transaction is committed; without it, it takes a second.
     pub fn wake(&self) {
         self.queued.notify_one();
+    }
+
+    /// What it is called.
+    pub fn origin(&self) -> &str {
+        self.keys.origin()
     }
 
     /// What metrics show.
@@ -202,6 +207,12 @@ impl Log {
         let waits = queue::oldest(database).await?;
         self.alarm.lag(waits.unwrap_or_default());
         if waits.is_none() { Ok(None) } else { self.grow(database).await }
+    }
+
+    /// Appends until nothing waits.
+    #[cfg(test)]
+    pub(crate) async fn append_all(&self, database: &PgPool) {
+        while self.grow(database).await.unwrap().is_some() {}
     }
 
     async fn pause(&self) {

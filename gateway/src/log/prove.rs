@@ -1,11 +1,13 @@
 //! Proofs: that something is in the log, and that the log only grew. Nothing is given out that does not hold.
 
+use std::collections::HashMap;
+
 use openapi::log::checkpoint::SignedCheckpoint;
 use openapi::log::hash::Hash;
 use openapi::log::proof::LogProof;
 use openapi::log::tree::Unprovable;
 use openapi::log::{consistency, inclusion};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use super::tiles::{Tiles, number};
 use super::{Failed, Log, checkpoints, policy};
@@ -23,6 +25,17 @@ impl From<Unprovable> for Failed {
 pub async fn index_of(database: &PgPool, leaf: Hash) -> Result<Option<u64>, sqlx::Error> {
     let index = sqlx::query_scalar!("select index from log_leaves where leaf_hash = $1", leaf.0.as_slice());
     Ok(index.fetch_optional(database).await?.map(i64::unsigned_abs))
+}
+
+/// The same for many leaves at once: those that are there.
+///
+/// # Errors
+/// When the database fails.
+pub async fn indices_of(database: impl PgExecutor<'_>, leaves: &[Hash]) -> Result<HashMap<Hash, u64>, sqlx::Error> {
+    let hashes: Vec<Vec<u8>> = leaves.iter().map(|leaf| leaf.0.to_vec()).collect();
+    let rows = sqlx::query!("select index, leaf_hash from log_leaves where leaf_hash = any($1)", &hashes);
+    let rows = rows.fetch_all(database).await?.into_iter();
+    Ok(rows.filter_map(|row| Some((Hash(row.leaf_hash.try_into().ok()?), row.index.unsigned_abs()))).collect())
 }
 
 impl Log {

@@ -20,11 +20,6 @@ pub struct Reader {
 }
 
 impl Log {
-    /// What the log is called.
-    pub fn origin(&self) -> &str {
-        self.keys.origin()
-    }
-
     /// The newest head that was signed at a time or before. None when there was none yet.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use openapi::author::Author;
 use openapi::model::Model;
 use openapi::price::Price;
 use uuid::Uuid;
@@ -16,8 +17,10 @@ impl Nodes {
             let way = node.best();
             for served in way.models() {
                 let model = models.entry(served.name.clone()).or_insert_with(|| {
-                    let (name, id, authors) = (served.name.clone(), served.id.clone(), served.authors.join(", "));
-                    Model::new(name, way.connected_at, authors, id, served.context_length).of_kind(served.kind)
+                    let authors: Vec<&str> = served.authors.iter().map(|author| Author::read(author).name).collect();
+                    let (name, id) = (served.name.clone(), served.id.clone());
+                    Model::new(name, way.connected_at, authors.join(", "), id, served.context_length)
+                        .of_kind(served.kind)
                 });
                 model.add_node(served.context_length, price(node.id, &served.id));
             }

@@ -68,7 +68,7 @@ pub async fn sign_due(database: &PgPool, notary: &Notary<'_>) -> anyhow::Result<
     if due.is_empty() {
         return Ok(0);
     }
-    let splits = split::list(&mut *transaction).await?;
+    let splits = split::list(&mut transaction).await?;
     let signed = due.iter().map(|due| sign(due, &splits, notary)).collect::<anyhow::Result<Vec<_>>>()?;
     table::sign(&mut transaction, &signed, notary.signer.kid()).await?;
     let entries: Vec<Entry> = signed.iter().map(|one| one.entry).collect();
@@ -162,20 +162,21 @@ fn read(statement: &str, key: &str) -> Result<NodeReceipt, Contradiction> {
     Jws::read(statement).and_then(|jws| jws.verify(&key)).map_err(Contradiction::NodeSignature)
 }
 
-/// Who gets what, by the split that the ledger took.
+/// Who gets what, by the split that the ledger took. Another may have come into the log since, and is not asked.
 fn shares(due: &Due, splits: &[SplitVersion], income: Nanocredits) -> anyhow::Result<Shares> {
-    let in_force = split::of(splits, due.started_at).ok_or_else(|| anyhow!("no split was in force"))?;
+    let taken = due.split_version.and_then(|version| splits.iter().find(|split| split.version == version));
+    let taken = taken.or_else(|| split::of(splits, due.started_at)).ok_or_else(|| anyhow!("no split was in force"))?;
     // As the ledger names them.
     let name = |author: &String| match Account::author(author)? {
         Account::Author(name) => Some(name),
         _ => None,
     };
     let authors: Vec<String> = due.noted.authors.iter().filter_map(name).collect();
-    let shares = in_force.split.divide(income, authors.len());
+    let shares = taken.split.divide(income, authors.len());
     let authors = authors.into_iter().zip(shares.authors);
     Ok(Shares {
-        version: in_force.version,
-        split: in_force.split,
+        version: taken.version,
+        split: taken.split,
         operator: shares.operator,
         authors: authors.map(|(author, nanocredits)| AuthorShare { author, nanocredits }).collect(),
         gateway: shares.gateway,

@@ -45,6 +45,8 @@ pub struct Due {
     pub completion_tokens: u64,
     /// What the request cost in the end.
     pub nanocredits: Nanocredits,
+    /// By which the ledger has shared that.
+    pub split_version: Option<i32>,
     pub energy: Option<ReceiptEnergy>,
     /// What the node has signed, and the key that it has signed it with.
     pub node_said: Option<(String, Vec<u8>)>,
@@ -182,6 +184,8 @@ pub async fn due(connection: &mut PgConnection, most: i64) -> Result<Vec<Due>, s
         DueRow,
         r#"select r.request_id, r.attempt, r.node_id, r.noted::text as "noted!", a.outcome, q.started_at,
                a.duration_microseconds, q.prompt_tokens, q.cached_tokens, q.completion_tokens, q.nanocredits,
+               (select s.split_version from events s where s.request_id = r.request_id and s.kind = 'settlement' limit 1)
+                   as split_version,
                e.microjoules as "microjoules?", e.low_microjoules as "low_microjoules?",
                e.high_microjoules as "high_microjoules?", e.marginal_microjoules as "marginal_microjoules?",
                e.prefill_microjoules as "prefill_microjoules?", e.idle_microjoules as "idle_microjoules?",
@@ -218,6 +222,7 @@ struct DueRow {
     cached_tokens: i64,
     completion_tokens: i64,
     nanocredits: i64,
+    split_version: Option<i32>,
     microjoules: Option<i64>,
     low_microjoules: Option<i64>,
     high_microjoules: Option<i64>,
@@ -254,6 +259,7 @@ impl TryFrom<DueRow> for Due {
             cached_tokens: row.cached_tokens.unsigned_abs(),
             completion_tokens: row.completion_tokens.unsigned_abs(),
             nanocredits: Nanocredits::new(row.nanocredits.unsigned_abs()),
+            split_version: row.split_version,
             node_said: row.statement.zip(row.public_key),
         })
     }

@@ -69,18 +69,7 @@ impl Reply {
         let usual = if self.accepts_csv { Format::Csv } else { Format::Json };
         let mut response = match format.unwrap_or(usual) {
             Format::Json => Json(page).into_response(),
-            Format::Csv => {
-                let text = csv(table.columns, &page.data).map_err(|error| {
-                    tracing::error!(%error, "a table can't be written as CSV");
-                    Problem::internal()
-                })?;
-                let attachment = format!("attachment; filename=\"{}.csv\"", table.name);
-                let headers = [
-                    (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present".to_owned()),
-                    (header::CONTENT_DISPOSITION, attachment),
-                ];
-                (headers, text).into_response()
-            }
+            Format::Csv => csv_file(table, &page.data)?,
         };
         response.headers_mut().extend(link.map(|link| (header::LINK, link)));
         Ok(response)
@@ -97,8 +86,25 @@ impl Reply {
     }
 }
 
+/// Rows as a file of CSV.
+///
+/// # Errors
+/// When a row can't be written.
+pub(crate) fn csv_file<T: Serialize>(table: &Table, rows: &[T]) -> Result<Response, Problem> {
+    let text = csv(table.columns, rows).map_err(|error| {
+        tracing::error!(%error, "a table can't be written as CSV");
+        Problem::internal()
+    })?;
+    let attachment = format!("attachment; filename=\"{}.csv\"", table.name);
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present".to_owned()),
+        (header::CONTENT_DISPOSITION, attachment),
+    ];
+    Ok((headers, text).into_response())
+}
+
 /// The number of rows on a page.
-pub(in crate::api) fn checked_limit(given: Option<i64>, usual: i64, most: i64) -> Result<i64, Problem> {
+pub(crate) fn checked_limit(given: Option<i64>, usual: i64, most: i64) -> Result<i64, Problem> {
     let limit = given.unwrap_or(usual);
     if (1..=most).contains(&limit) {
         Ok(limit)

@@ -19,6 +19,8 @@ use crate::ledger::account::Account;
 use crate::ledger::event::{NewEvent, Posting, post};
 use crate::ledger::movement::{Movement, Order, move_credits};
 use crate::ledger::{audit, event};
+use crate::payouts;
+use crate::payouts::table::Which;
 use world::World;
 
 /// Everybody who shares the income, by the ledger.
@@ -29,8 +31,14 @@ async fn balances(database: &PgPool) -> BTreeMap<String, i64> {
     rows.fetch_all(database).await.unwrap().into_iter().map(|row| (row.account, row.nanocredits)).collect()
 }
 
+const MINIMUM_PAYOUT: Nanocredits = Nanocredits::new(1_000);
+
+async fn close_at(world: &World, at: OffsetDateTime) -> Result<Option<u32>, Failed> {
+    Epochs::new(0, MINIMUM_PAYOUT).close(&world.database, &world.log, at).await
+}
+
 async fn close_now(world: &World) -> u32 {
-    close::close(&world.database, &world.log, OffsetDateTime::now_utc()).await.unwrap().unwrap()
+    close_at(world, OffsetDateTime::now_utc()).await.unwrap().unwrap()
 }
 
 async fn documents(world: &World, number: u32) -> (ClosedEpoch, Vec<Statement>) {
@@ -77,6 +85,13 @@ async fn everybody_is_owed_what_the_ledger_has_for_them_and_the_next_epoch_goes_
     assert_eq!(first.totals.facility_microjoules.to_bigint(), site);
     let owed: i64 = closings(&statements).values().sum();
     assert_eq!((first.totals.income.to_bigint(), first.totals.paid_out), (owed, Nanocredits::ZERO));
+
+    let due = payouts::table::list(&world.database, &Which::default()).await.unwrap();
+    let due: BTreeMap<String, i64> =
+        due.into_iter().map(|payout| (payout.party.to_string(), payout.nanocredits)).collect();
+    let mut operators = closings(&statements);
+    operators.retain(|party, _| party.starts_with("operator:"));
+    assert_eq!(due, operators, "nobody has claimed what authors earn");
 
     pay_out(&world, Account::Operator(world.operators[0]), 1_000).await;
     pay_out(&world, Account::Author("Ada".to_owned()), 7).await;
@@ -156,18 +171,19 @@ async fn of_two_replicas_one_closes(database: PgPool) {
     let world = World::new(database).await;
     world.serve(&world.ask(20, &mut Rng::with_seed(9))).await;
     let at = OffsetDateTime::now_utc();
-    let close = || close::close_if_over(&world.database, &world.log, at);
-    let both = tokio::join!(close(), close());
+    let both = tokio::join!(close_at(&world, at), close_at(&world, at));
     let closed: Vec<u32> = [both.0, both.1].into_iter().filter_map(Result::unwrap).collect();
-    assert_eq!((closed, close().await.unwrap()), (vec![1], None));
+    assert_eq!((closed, close_at(&world, at).await.unwrap()), (vec![1], None));
 }
 
 #[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn an_empty_log_has_nothing_to_close(database: PgPool) {
     let world = World::new(database).await;
     let at = OffsetDateTime::now_utc();
-    assert!(matches!(close::close(&world.database, &world.log, at).await, Err(Failed::Empty)));
-    assert_eq!(close::close_if_over(&world.database, &world.log, at).await.unwrap(), None);
+    assert!(matches!(close_at(&world, at).await, Err(Failed::Empty)));
+    let epochs = Epochs::new(1, MINIMUM_PAYOUT);
+    epochs.look(&world.database, &world.log, at).await.unwrap();
+    assert_eq!(epochs.figures().overdue, std::time::Duration::ZERO);
 }
 
 #[sqlx::test(migrator = "crate::MIGRATOR")]
@@ -219,7 +235,7 @@ async fn what_the_ledger_settled_otherwise_than_receipts_say_is_found_out(databa
     assert_eq!(made.differing, newest.differing);
     let told = audit::compare(&world.database).await.unwrap().epochs;
     assert_eq!(told, [format!("in epoch 1 receipts and settlements differ by {}", newest.differing)]);
-    let epochs = Epochs::new(168);
+    let epochs = Epochs::new(168, MINIMUM_PAYOUT);
     epochs.look(&world.database, &world.log, OffsetDateTime::now_utc()).await.unwrap();
     assert_eq!(epochs.figures(), Figures { overdue: std::time::Duration::ZERO, differing: newest.differing });
 }
@@ -228,7 +244,7 @@ async fn what_the_ledger_settled_otherwise_than_receipts_say_is_found_out(databa
 async fn rows_that_are_not_what_was_signed_make_no_statement(database: PgPool) {
     let world = World::new(database).await;
     world.serve(&world.ask(20, &mut Rng::with_seed(13))).await;
-    let close = || close::close(&world.database, &world.log, OffsetDateTime::now_utc());
+    let close = || close_at(&world, OffsetDateTime::now_utc());
     let by_force = async |change: &'static str| {
         let mut owner = world.database.begin().await.unwrap();
         sqlx::query("set local session_replication_role = replica").execute(&mut *owner).await.unwrap();
@@ -246,7 +262,7 @@ async fn rows_that_are_not_what_was_signed_make_no_statement(database: PgPool) {
     assert!(matches!(close().await, Err(Failed::Log(_) | Failed::Gone(_))));
     by_force("delete from log_leaves where index = (select max(index) from log_leaves)").await;
     assert!(matches!(close().await, Err(Failed::Log(_))));
-    let epochs = Epochs::new(1);
+    let epochs = Epochs::new(1, MINIMUM_PAYOUT);
     let later = over_at(OffsetDateTime::now_utc(), 1) + Duration::HOUR + Duration::SECOND * 90;
     assert!(epochs.look(&world.database, &world.log, later).await.is_err());
     assert_eq!(epochs.figures().overdue.as_secs(), 90);

@@ -15,7 +15,7 @@ use crate::inference::record::Noted;
 use crate::ledger::settle::{Due, settle};
 use crate::ledger::tests::customer;
 use crate::log::Log;
-use crate::log::tests::{append_all, open};
+use crate::log::tests::open;
 use crate::receipts::sign::{Notary, sign_due};
 use crate::receipts::table::{Expected, expect};
 
@@ -101,7 +101,7 @@ impl World {
             self.settle(batch).await;
             self.answer(batch).await;
         }
-        append_all(&self.log, &self.database).await;
+        self.log.append_all(&self.database).await;
     }
 
     /// The same, only that other authors are paid than the receipts name.
@@ -110,7 +110,7 @@ impl World {
         let dues: Vec<Due<'_>> = asked.iter().map(|asked| Due { authors: &author, ..due(asked) }).collect();
         self.book(&dues).await;
         self.answer(asked).await;
-        append_all(&self.log, &self.database).await;
+        self.log.append_all(&self.database).await;
     }
 
     async fn answer(&self, asked: &[Asked]) {

@@ -61,11 +61,6 @@ async fn grow(log: &Log, database: &PgPool) -> Result<Option<Grown>, Failed> {
     }
 }
 
-/// The same, for whoever has put something there.
-pub(crate) async fn append_all(log: &Log, database: &PgPool) {
-    grow(log, database).await.unwrap();
-}
-
 /// A log with so many leaves.
 async fn grown_to(database: &PgPool, size: u64) -> Log {
     let log = open(database).await;

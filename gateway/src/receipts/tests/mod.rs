@@ -1,5 +1,7 @@
 //! Receipts in a real database, with a node that may lie.
 
+mod splits;
+
 use openapi::chat::FinishReason;
 use openapi::energy::{Boundary, Energy, Tier};
 use openapi::price::{BilledTokens, Price};
