@@ -1,12 +1,13 @@
 //! An epoch is closed, and everybody can see what it brought them and recompute it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use openapi::log::entry::{Entry, Kind};
 use openapi::statement::{ClosedEpoch, Statement};
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
-use tests::{Gateway, Node, conversation};
+use tests::{Database, Gateway, Node, conversation};
 
 /// Waits until every answer so far has its receipt in the log.
 async fn all_logged(gateway: &Gateway, answers: i64) {
@@ -96,4 +97,80 @@ async fn statements_are_for_those_whom_they_are_about() {
     let all = gateway.get("/api/statements?party=all").await;
     let parties: Vec<&str> = all["data"].as_array().unwrap().iter().map(|one| one["party"].as_str().unwrap()).collect();
     assert!(parties.contains(&"gateway") && parties.contains(&"audit_fund") && parties.len() >= 4, "{parties:?}");
+}
+
+/// A request of an administrator's program.
+async fn manage(gateway: &Gateway, method: Method, path: &str, body: Value) -> (u16, Value) {
+    let request = gateway.client.request(method, gateway.url(path)).bearer_auth(&gateway.management_key).json(&body);
+    let answer = request.send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn an_operator_is_paid_what_the_statement_says_and_the_next_one_says_so() {
+    let settings = [("COMMONWATT_MINIMUM_PAYOUT", "0.000000001")];
+    let gateway = Gateway::start_with(Database::create().await, &settings).await;
+    let _node = Node::join(&gateway, &[]).await;
+    gateway.chat(&conversation(json!({}))).await.text().await.unwrap();
+    all_logged(&gateway, 1).await;
+    let (status, author) = manage(
+        &gateway,
+        Method::PUT,
+        "/api/authors/HuggingFaceTB",
+        json!({"account": gateway.get("/api/me").await["account"]}),
+    )
+    .await;
+    assert_eq!(status, 200, "{author}");
+    assert_eq!(close(&gateway).await.status(), StatusCode::CREATED);
+
+    let to = json!({"destination": "=IBAN 1"});
+    assert_eq!(manage(&gateway, Method::PUT, "/api/payouts/destination", to).await.0, 200);
+    let statements = gateway.get("/api/statements").await;
+    let owed: i64 = statements["data"].as_array().unwrap().iter().map(|one| number(&one["closing"])).sum();
+    let table = text(&gateway, "/api/payouts/csv?state=due").await;
+    let rows = cells(&table);
+    assert_eq!(rows.len(), 2, "the operator's and the author's: {table}");
+    assert!(rows.iter().all(|row| row["destination"] == "'=IBAN 1"), "no formula: {table}");
+    let due: i64 = rows.iter().map(|row| row["nanocredits"].parse::<i64>().unwrap()).sum();
+    assert_eq!(due, owed);
+
+    let first = format!("/api/payouts/{}", rows[0]["id"]);
+    let held = manage(&gateway, Method::PATCH, &first, json!({"state": "held", "reason": "a question"})).await;
+    assert_eq!((held.0, &held.1["state"]), (200, &json!("held")));
+    let paid: String = rows.iter().map(|row| format!("{},bank {}\n", row["id"], row["epoch"])).collect();
+    let send = async || {
+        let request = gateway.client.post(gateway.url("/api/payouts/csv")).bearer_auth(&gateway.management_key);
+        let answer = request.header("content-type", "text/csv").body(format!("id,reference\n{paid}")).send().await;
+        let answer = answer.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (status, why) = send().await;
+    assert!((400..500).contains(&status) && why.contains("is held ('a question')"), "{status} {why}");
+    let earned = gateway.get("/api/ledger/balance").await["earned"].clone();
+    assert!(number(&earned) > 0, "all or nothing");
+    assert_eq!(manage(&gateway, Method::PATCH, &first, json!({"state": "due"})).await.0, 200);
+    assert_eq!(send().await, (200, r#"{"paid":2,"paid_before":0}"#.to_owned()));
+    assert_eq!(send().await, (200, r#"{"paid":0,"paid_before":2}"#.to_owned()), "once");
+    assert_eq!(number(&gateway.get("/api/ledger/balance").await["earned"]), 0);
+
+    assert_eq!(close(&gateway).await.status(), StatusCode::CREATED);
+    let statement: Statement = serde_json::from_str(&text(&gateway, "/api/statements/2").await).unwrap();
+    assert_eq!((statement.opening, statement.closing), (number(&earned), 0));
+    let moved: Vec<(&str, i64)> =
+        statement.movements.iter().map(|moved| (moved.kind.as_str(), moved.nanocredits)).collect();
+    assert_eq!(moved, [("payout", -number(&earned))]);
+    let epochs = gateway.get("/api/epochs").await;
+    assert_eq!(epochs["data"][0]["totals"]["paid_out"].as_i64(), Some(owed));
+    gateway.audit().await;
+}
+
+/// Of a table without quotes: each row's, by column.
+fn cells(table: &str) -> Vec<HashMap<&str, &str>> {
+    let mut lines = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let head = lines.next().unwrap();
+    lines.map(|line| head.iter().copied().zip(line).collect()).collect()
+}
+
+fn number(money: &Value) -> i64 {
+    money["nanocredits"].as_i64().unwrap()
 }
