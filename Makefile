@@ -117,6 +117,7 @@ verifier-check: build ## Fail when the verifier for browsers is older than its s
 		$(RECEIPTS).new/bin/python -m pip install --quiet --disable-pip-version-check 'pyjwt[crypto]==2.15.1' && \
 		mv $(RECEIPTS).new $(RECEIPTS); }
 	@cd tests/receipts && $(RECEIPTS)/bin/python -B ../operations/receipt.py paid.json keys.json policy.txt
+	@$(RECEIPTS)/bin/python -B tests/operations/epoch.py tests/epochs/log
 	@CARGO=$(CARGO) $(OPERATIONS)/verifier.py --check || [ $$? -eq 3 ]
 
 dashboards: build ## Show that every panel of the dashboards has data, and that every alert can fire

@@ -11,6 +11,7 @@ use crate::auth::address::TrustedProxies;
 use crate::authors::command::AuthorAction;
 use crate::energy::honesty::canary::ONE_IN;
 use crate::log;
+use crate::monitor::{self, MonitorSettings};
 use crate::nodes::SILENCE;
 use crate::nodes::direct::address::AllowedNetworks;
 #[cfg(feature = "acme")]
@@ -58,7 +59,7 @@ pub enum Command {
         #[command(subcommand)]
         action: SecretAction,
     },
-    /// Check a receipt or the log, offline, without taking anybody's word.
+    /// Check a receipt, a statement, an epoch or the log, without taking anybody's word.
     Verify {
         #[command(subcommand)]
         action: VerifyAction,
@@ -68,6 +69,9 @@ pub enum Command {
         #[command(subcommand)]
         action: AuthorAction,
     },
+    /// Follow a gateway's log, and raise an alarm at whatever doesn't hold.
+    #[command(after_long_help = monitor::ABOUT)]
+    Monitor(MonitorSettings),
     /// Say whether the gateway on this machine answers; for container health checks.
     Healthcheck {
         /// Address of the gateway.

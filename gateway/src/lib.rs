@@ -110,5 +110,7 @@ pub mod up;
 
 pub mod verify;
 
+pub mod monitor;
+
 /// The database's shape; applied at every start.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");

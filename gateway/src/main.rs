@@ -11,7 +11,7 @@ use gateway::config::{Command, Config, LogFormat, SecretAction, UpConfig};
 use gateway::secrets::file;
 use gateway::up::{self, UpSettings};
 use gateway::verify::{Ending, Told};
-use gateway::{admin, authors, router, serve, tls, verify};
+use gateway::{admin, authors, monitor, router, serve, tls, verify};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
@@ -58,7 +58,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
             SecretAction::Forget => file::forget(&data),
         }?)?,
         Command::Verify { action } => {
-            let Told { text, ending } = verify::run(&action);
+            let Told { text, ending } = verify::run(&action).await;
             match ending {
                 Ending::Unreadable => writeln!(std::io::stderr(), "{text}")?,
                 Ending::Holds | Ending::Fails => print(&text)?,
@@ -66,6 +66,10 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(ending as u8));
         }
         Command::Author { action } => print(&authors::command::run(&action)?)?,
+        Command::Monitor(settings) => {
+            let stop = until_told_to_stop(false)?;
+            return Ok(ExitCode::from(monitor::run(&settings, &stop).await? as u8));
+        }
         Command::Healthcheck { listen, tls_certificate, acme_names } => {
             healthcheck(listen, tls_certificate.is_some() || acme_names.is_some()).await?;
         }

@@ -22,14 +22,31 @@ from system import System, ask, eventually, program, skip
 COUNT = int(os.environ.get("COUNT", "2000"))
 DAYS = 6
 EPOCH = Path(__file__).resolve().parent / "epoch.py"
-# Every attempt's, in the words that the gateway itself has left for the request that was real. What its node said of that is of
-# no use to others: here the gateway signs alone.
+# What each node asks for each model, in force before the first request, and logged as the gateway logs what it is told.
+PRICES = """
+begin;
+create temp table asked as select distinct a.node_id, q.model from attempts a join requests q on q.id = a.request_id;
+insert into prices (node_id, model, prompt_nanocredits, cached_nanocredits, completion_nanocredits, effective_from, source)
+    select node_id, model, 100, 100, 400, timestamptz '2026-01-01', 'operator' from asked;
+create temp table told as
+    select format('{"effective_from":"2026-01-01T00:00:00Z","model":%s,"node":"%s","price":{"prompt":100,"cached":100,"completion":400},'
+        || '"source":"operator","v":1,"version":%s}', to_json(model), node_id, version) as document
+    from prices where effective_from = timestamptz '2026-01-01';
+insert into log_documents (kind, hash, document) select 'price-list', sha256(convert_to(document, 'UTF8')), document from told;
+insert into log_queue (kind, hash) select 'price-list', sha256(convert_to(document, 'UTF8')) from told;
+commit;
+"""
+# Every attempt's receipt is to be signed, in the words that the gateway itself has left for the request that was real. What its
+# node said of that is of no use to others: here the gateway signs alone.
 RECEIPTS = """
 insert into receipts (request_id, attempt, node_id, noted)
 select a.request_id, a.attempt, a.node_id, real.noted || jsonb_build_object('is_attached', true, 'authors', array['made up'],
         'is_paid', q.nanocredits > 0 and a.attempt = (select max(attempt) from attempts l where l.request_id = q.id),
-        'model', q.model, 'price', jsonb_build_object('prompt', 100, 'cached', 100, 'completion', 400))
-    from attempts a join requests q on q.id = a.request_id, (select noted from receipts limit 1) as real
+        'model', q.model, 'price_version', p.version,
+        'price', jsonb_build_object('prompt', 100, 'cached', 100, 'completion', 400))
+    from attempts a join requests q on q.id = a.request_id
+        join prices p on p.node_id = a.node_id and p.model = q.model and p.effective_from = timestamptz '2026-01-01',
+        (select noted from receipts limit 1) as real
     where not exists (select from receipts r where r.request_id = a.request_id and r.attempt = a.attempt);
 """
 
@@ -43,6 +60,8 @@ def run(*command):
 
 def sign(system):
     """Waits until every receipt is signed and logged."""
+    psql(system, PRICES)
+    eventually("the prices are logged", lambda: psql(system, "select count(*) from log_queue") == "0")
     begun = time.monotonic()
     psql(system, RECEIPTS)
     count = int(psql(system, "select count(*) from receipts"))

@@ -1,4 +1,4 @@
-/** What a receipt is verified with, and which file is what. */
+/** What a receipt or a statement is verified with, and which file is what. */
 
 /** `here` is where this gateway has it. */
 export const FILES = {
@@ -15,10 +15,28 @@ export const FILES = {
     },
     request: { label: "Your request", hint: "The body, as it was sent." },
     answer: { label: "The answer", hint: "The whole event stream, comments and all, or the JSON." },
-    proof: { label: "Proof", hint: "A .tlog-proof, where the receipt came without one." },
+    proof: { label: "Proof", hint: "A .tlog-proof: a statement's, or a receipt's that came without one." },
+    statement: { label: "Statement", hint: "What the gateway says at /api/statements/…, as it is." },
+    receipts: { label: "Its receipts", hint: "Those that it is made of, in the order of the log, a JWS on each line." },
 };
 export const REQUIRED = ["receipt", "keys", "policy"];
-export const OPTIONAL = ["request", "answer", "proof"];
+export const OPTIONAL = ["request", "answer", "proof", "statement", "receipts"];
+
+/** Of these one is verified, whichever was given last, with what belongs to it alone. */
+const SUBJECTS = { receipt: ["request", "answer", "proof"], statement: ["receipts", "proof"] };
+
+/** What there is to verify: `receipt`, `statement`, or null. */
+export function subjectOf(given) {
+    return Object.keys(SUBJECTS).find((kind) => given[kind]?.text.trim()) ?? null;
+}
+
+/** What is given when these files come in: a receipt takes the place of a statement, and a statement that of a receipt. */
+export function withChanges(given, changes) {
+    const [before, now] = [subjectOf(given), subjectOf(changes)];
+    const gone = before && now && before !== now ? [before, ...SUBJECTS[before]] : [];
+    const kept = Object.entries(given).filter(([kind]) => !gone.includes(kind));
+    return { ...Object.fromEntries(kept), ...changes };
+}
 
 /** No file that is verified is longer. */
 const LONGEST = 64 * 1024 * 1024;
@@ -35,6 +53,7 @@ export function kindOf(text) {
     const start = text.trim();
     if (start.startsWith("c2sp.org/tlog-proof@")) return "proof";
     if (/^[\w-]+\.[\w-]+\.[\w-]+$/.test(start)) return "receipt";
+    if (/^[\w-]+\.[\w-]+\.[\w-]+\r?\n/.test(start)) return "receipts";
     if (start.startsWith("{")) return kindOfJson(start);
     if (/^(data|event|id|retry)?:/.test(start)) return "answer";
     return /^\s*(log|witness|group|quorum)\s/m.test(start) ? "policy" : null;
@@ -49,6 +68,7 @@ function kindOfJson(text) {
     }
     const has = (...names) => names.some((name) => name in members);
     if (members.object === "receipt") return "receipt";
+    if (has("party") && has("lines")) return "statement";
     if (has("keys")) return "keys";
     if (has("messages", "prompt", "input") && !has("output")) return "request";
     return has("choices", "output", "data") ? "answer" : null;

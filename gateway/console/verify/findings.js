@@ -15,6 +15,10 @@ const WORDS = {
     witnesses: "The log's witnesses",
     request: "Your request",
     answer: "The answer",
+    statement: "Whose statement it is",
+    sums: "What is owed",
+    receipts: "Its receipts",
+    lines: "Its lines",
 };
 const MARKS = {
     true: { mark: "✓", kind: "good", word: "holds" },

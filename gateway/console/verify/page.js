@@ -1,7 +1,7 @@
-/** Verifying a receipt. All of it happens in the browser: no file leaves the machine. */
+/** Verifying a receipt or a statement. All of it happens in the browser: no file leaves the machine. */
 import { Button, Card, Heading, Notice } from "../components.js";
 import { html, render, useEffect, useRef, useState } from "../html.js";
-import { kindOf, OPTIONAL, REQUIRED, textOf } from "./files.js";
+import { kindOf, OPTIONAL, REQUIRED, subjectOf, textOf, withChanges } from "./files.js";
 import { Findings } from "./findings.js";
 import { Source } from "./source.js";
 import { load, verify } from "./verifier.js";
@@ -21,7 +21,7 @@ function useVerification() {
         if (text) take({ receipt: { text, name: "the receipt from the console" } });
     }, []);
     const change = (changes) => {
-        latest.current = { ...latest.current, ...changes };
+        latest.current = withChanges(latest.current, changes);
         setGiven(latest.current);
         setFound(null);
         setTrouble(null);
@@ -29,12 +29,12 @@ function useVerification() {
     const run = async () => {
         const files = Object.entries(latest.current).filter(([, file]) => file?.text.trim());
         const texts = Object.fromEntries(files.map(([kind, { text }]) => [kind, text]));
-        if (!texts.receipt) return setFound({ unreadable: { input: "receipt", why: MISSING } });
+        if (!subjectOf(latest.current)) return setFound({ unreadable: { input: "receipt", why: MISSING } });
         await verify(texts).then(setFound, (problem) => setTrouble(problem.message));
     };
     const take = async (changes) => {
         change(changes);
-        if (latest.current.receipt) await run();
+        if (subjectOf(latest.current)) await run();
     };
     return { given, found, trouble, setTrouble, change, take, run };
 }
@@ -77,13 +77,13 @@ function Page() {
             <a class="brand" href="/console/"><img src="/console/icon.svg" alt="" width="24" height="24" />Commonwatt</a>
         </header>
         <main class="verify">
-            <${Heading} title="Verify a receipt" about=${ABOUT} />
+            <${Heading} title="Verify a receipt or a statement" about=${ABOUT} />
             <form class="form" onSubmit=${submit} novalidate>
                 <${Card} title="What you have">
                     <p class="hint drop">Drop the files anywhere on this page; each finds its place.</p>
                     <div class="sources">${REQUIRED.map(source)}</div>
                     <details open=${OPTIONAL.some((kind) => given[kind])}>
-                        <summary>Your request, the answer, a proof</summary>
+                        <summary>Your request, the answer, a proof, a statement with its receipts</summary>
                         <div class="sources">${OPTIONAL.map(source)}</div>
                     </details>
                     <div class="actions"><${Button} kind="primary" type="submit">Verify<//></div>
@@ -95,13 +95,14 @@ function Page() {
     </div>`;
 }
 
-const ABOUT = `Who signed it, whether every figure in it follows, and whether the public log has it. Everything is computed in
+const ABOUT = `Who signed it, whether every figure in it follows, and whether the public log has it: a receipt's, or, where you
+    drop a statement, what an operator or an author has earned in an epoch. Everything is computed in
     this browser: nothing is uploaded, and once this page is loaded it needs no network.`;
 
 /** Where a request's page in the console leaves its receipt, for this page to take. */
 const HANDED_OVER = "receipt";
 
-const MISSING = "Give a receipt first: drop its file on this page, choose it, or paste it.";
+const MISSING = "Give a receipt or a statement first: drop its file on this page, choose it, or paste it.";
 
 /** Dropped files, each under what it is. */
 async function sorted(files) {

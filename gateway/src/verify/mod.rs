@@ -1,5 +1,6 @@
-//! `commonwatt verify`: whether a receipt holds and whether the log only grew, from files alone. It asks no gateway and no
-//! database; what it says is what [`openapi::verify`] finds.
+//! `commonwatt verify`: whether a receipt, a statement or an epoch holds, and whether the log only grew. It takes nobody's word
+//! and asks no database; what it says is what [`openapi::verify`] finds. Only an epoch and a copy of the log may be read from a
+//! gateway ([`source`]).
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,23 +8,39 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use openapi::verify::growth::{Checkpoints, log_only_grew};
+use openapi::verify::statement::{self, StatementEvidence};
 use openapi::verify::{self, Evidence, Unreadable, Verdict, json};
 
+pub(crate) mod copy;
+
+pub(crate) mod epoch;
+
+pub(crate) mod source;
+
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+
+pub use copy::CopySettings;
+pub use epoch::EpochSettings;
 
 /// More bytes than any file that is verified.
 const LONGEST: u64 = (64 << 20) + 1;
 /// In place of a path: standard input.
 const STANDARD_INPUT: &str = "-";
 
-/// What to verify. The exit status is 0 when it holds, 1 when it does not, and 2 when a file can't be read.
+/// What to verify. The exit status is 0 when it holds, 1 when it does not, and 2 when something can't be read.
 #[derive(Clone, Debug, Subcommand)]
 pub enum VerifyAction {
     /// Say whether a receipt holds: who has signed it, that its figures follow from each other, that the log has it.
     Receipt(ReceiptFiles),
     /// Say whether the log only grew from one checkpoint to another, or has forked.
     Log(LogFiles),
+    /// Say whether a party's statement holds: that it adds up, that the log has it, and what receipts it is made of.
+    Statement(StatementFiles),
+    /// Make an epoch again from the public log: every receipt, every statement, every total.
+    Epoch(EpochSettings),
+    /// Copy a log into a folder, from which epochs are audited offline.
+    Copy(CopySettings),
 }
 
 /// What a receipt is verified with. One of the files may be `-`, standard input.
@@ -72,6 +89,28 @@ pub struct LogFiles {
     json: bool,
 }
 
+/// What a statement is verified with. One of the files may be `-`, standard input.
+#[derive(Clone, Debug, Args)]
+pub struct StatementFiles {
+    /// The statement as the gateway gives it and the log has it.
+    statement: PathBuf,
+    /// The tlog-proof of it, from /log/proof/. Without it and a policy, nothing is proven.
+    #[arg(long)]
+    proof: Option<PathBuf>,
+    /// Which log and which witnesses you believe, as a C2SP tlog-policy.
+    #[arg(long)]
+    policy: Option<PathBuf>,
+    /// The party's receipts in the order of the log, a compact JWS on each line: what the lines are made of.
+    #[arg(long)]
+    receipts: Option<PathBuf>,
+    /// The gateway's public keys, from /.well-known/jwks.json.
+    #[arg(long)]
+    keys: Option<PathBuf>,
+    /// Print the findings as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 /// What there is to print, and what the program ends with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -89,15 +128,22 @@ pub enum Ending {
 }
 
 /// Verifies, and says what was found.
-pub fn run(action: &VerifyAction) -> Told {
+pub async fn run(action: &VerifyAction) -> Told {
     let (found, is_json) = match action {
         VerifyAction::Receipt(files) => (receipt(files), files.json),
         VerifyAction::Log(files) => (log(files), files.json),
+        VerifyAction::Statement(files) => (statement(files), files.json),
+        VerifyAction::Epoch(settings) => (epoch::epoch(settings).await, settings.json),
+        VerifyAction::Copy(settings) => {
+            let copied = copy::copy(settings).await;
+            return copied.map_or_else(|error| unreadable(&error), |text| Told { text, ending: Ending::Holds });
+        }
     };
-    match found {
-        Ok(found) => told(&found, is_json),
-        Err(error) => Told { text: format!("error: {error:#}"), ending: Ending::Unreadable },
-    }
+    found.map_or_else(|error| unreadable(&error), |found| told(&found, is_json))
+}
+
+fn unreadable(error: &anyhow::Error) -> Told {
+    Told { text: format!("error: {error:#}"), ending: Ending::Unreadable }
 }
 
 fn receipt(files: &ReceiptFiles) -> anyhow::Result<Result<Verdict, Unreadable>> {
@@ -125,6 +171,21 @@ fn log(files: &LogFiles) -> anyhow::Result<Result<Verdict, Unreadable>> {
     Ok(log_only_grew(&checkpoints))
 }
 
+fn statement(files: &StatementFiles) -> anyhow::Result<Result<Verdict, Unreadable>> {
+    let given = [&files.proof, &files.policy, &files.receipts, &files.keys];
+    once_standard_input(given.into_iter().flatten().chain([&files.statement]))?;
+    let statement = read(&files.statement)?;
+    let [proof, policy, receipts, keys] = given.map(|path| path.as_deref().map(read).transpose());
+    let (proof, policy, receipts, keys) = (proof?, policy?, receipts?, keys?);
+    Ok(statement::statement(&StatementEvidence {
+        statement: &statement,
+        proof: proof.as_deref(),
+        policy: policy.as_deref(),
+        receipts: receipts.as_deref(),
+        keys: keys.as_deref(),
+    }))
+}
+
 fn once_standard_input<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> anyhow::Result<()> {
     if paths.filter(|path| path.as_os_str() == STANDARD_INPUT).count() > 1 {
         bail!("standard input can be one file only: give the others by their paths");
@@ -132,7 +193,7 @@ fn once_standard_input<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> anyhow::
     Ok(())
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = if path.as_os_str() == STANDARD_INPUT {
         std::io::stdin().take(LONGEST).read_to_end(&mut bytes)
@@ -159,7 +220,9 @@ fn told(found: &Result<Verdict, Unreadable>, is_json: bool) -> Told {
 
 /// A line for each finding.
 fn list(verdict: &Verdict) -> String {
-    let heading = verdict.receipt.iter().map(|id| format!("receipt {id}"));
+    let receipt = verdict.receipt.iter().map(|id| format!("receipt {id}"));
+    let statement = verdict.statement.iter().map(|whose| format!("statement of {whose}"));
+    let heading = receipt.chain(statement).chain(verdict.epoch.iter().map(|number| format!("epoch {number}")));
     let findings = verdict.findings.iter().map(|finding| {
         let mark = match finding.holds {
             Some(true) => '✓',

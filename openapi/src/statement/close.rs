@@ -55,9 +55,16 @@ struct Party {
 impl Closing {
     /// Begins with what was owed to each party, by the statements of the epoch before.
     pub fn begin(epoch: Epoch, opening: impl IntoIterator<Item = (String, i64)>) -> Self {
-        let party = |opening| Party { opening, ..Party::default() };
-        let parties = opening.into_iter().filter(|(_, owed)| *owed != 0).map(|(name, owed)| (name, party(owed)));
-        Self { epoch, parties: parties.collect(), nodes: BTreeMap::new(), totals: Totals::default() }
+        let mut closing = Self { epoch, parties: BTreeMap::new(), nodes: BTreeMap::new(), totals: Totals::default() };
+        opening.into_iter().for_each(|(party, owed)| closing.open(&party, owed));
+        closing
+    }
+
+    /// Says what was owed to a party, by its statement of the epoch before.
+    pub fn open(&mut self, party: &str, owed: i64) {
+        if owed != 0 {
+            self.parties.entry(party.to_owned()).or_default().opening = owed;
+        }
     }
 
     /// Counts a receipt, in the order of the log. Everybody whose work or model it was has it in their statement, paid or not.
@@ -122,8 +129,10 @@ impl Counted<'_> {
 impl Party {
     fn statement(self, epoch: Epoch, party: String) -> Statement {
         let lines: Vec<Line> = self.lines.into_values().collect();
-        let shares: i64 = lines.iter().map(|line| line.share.to_bigint()).sum();
-        let moved: i64 = self.movements.iter().map(|movement| movement.nanocredits).sum();
+        let shares = lines.iter().map(|line| line.share.to_bigint());
+        let moved = self.movements.iter().map(|movement| movement.nanocredits);
+        // What somebody else has written down may be beyond reason.
+        let closing = shares.chain(moved).fold(self.opening, i64::saturating_add);
         let head = self.receipts.head();
         Statement {
             v: VERSION,
@@ -132,7 +141,7 @@ impl Party {
             opening: self.opening,
             lines,
             movements: self.movements,
-            closing: self.opening + shares + moved,
+            closing,
             receipts: head.size,
             root: head.root.to_hex(),
         }

@@ -2,13 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::statement::{self, StatementEvidence};
 use super::{Evidence, Input, Unreadable, Verdict};
 
 /// A question: every file as text.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Question {
-    receipt: String,
+    /// Either this or a statement.
+    receipt: Option<String>,
+    statement: Option<String>,
+    /// The statement's.
+    receipts: Option<String>,
     keys: Option<String>,
     policy: Option<String>,
     proof: Option<String>,
@@ -24,11 +29,13 @@ enum Answer {
     Unreadable { input: Option<Input>, why: String },
 }
 
-/// Answers a question about a receipt.
+const NOT_ONE: &str = "it has neither a receipt nor a statement, or both";
+
+/// Answers a question about a receipt or a statement.
 pub fn answer(question: &[u8]) -> String {
     match serde_json::from_slice(question) {
-        Ok(question) => written(verify(&question)),
-        Err(error) => write(&Answer::Unreadable { input: None, why: format!("the question is no question: {error}") }),
+        Ok(question) => verify(&question).map_or_else(|| no_question(&NOT_ONE), written),
+        Err(error) => no_question(&error),
     }
 }
 
@@ -40,22 +47,30 @@ pub fn written(found: Result<Verdict, Unreadable>) -> String {
     })
 }
 
+fn no_question(why: &impl std::fmt::Display) -> String {
+    write(&Answer::Unreadable { input: None, why: format!("the question is no question: {why}") })
+}
+
 fn write(answer: &Answer) -> String {
     // Names and texts alone, which can always be written.
     serde_json::to_string(answer).unwrap_or_default()
 }
 
-fn verify(question: &Question) -> Result<Verdict, Unreadable> {
+/// None where it is not about one thing.
+fn verify(question: &Question) -> Option<Result<Verdict, Unreadable>> {
     fn bytes(text: &Option<String>) -> Option<&[u8]> {
         text.as_deref().map(str::as_bytes)
     }
-    let evidence = Evidence {
-        receipt: question.receipt.as_bytes(),
-        keys: bytes(&question.keys),
-        policy: bytes(&question.policy),
-        proof: bytes(&question.proof),
-        request: bytes(&question.request),
-        answer: bytes(&question.answer),
-    };
-    super::receipt(&evidence)
+    let [keys, policy, proof] = [&question.keys, &question.policy, &question.proof].map(bytes);
+    match (bytes(&question.receipt), bytes(&question.statement)) {
+        (Some(receipt), None) => {
+            let (request, answer) = (bytes(&question.request), bytes(&question.answer));
+            Some(super::receipt(&Evidence { receipt, keys, policy, proof, request, answer }))
+        }
+        (None, Some(statement)) => {
+            let receipts = bytes(&question.receipts);
+            Some(statement::statement(&StatementEvidence { statement, proof, policy, receipts, keys }))
+        }
+        _ => None,
+    }
 }

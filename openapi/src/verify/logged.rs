@@ -1,58 +1,71 @@
-//! Whether the log has the receipt, and who has seen that.
+//! Whether the log has a receipt or a statement, and who has seen that.
 
 use super::time::utc;
 use super::{Finding, What};
 use crate::error::echo;
+use crate::log::checkpoint::SignedCheckpoint;
 use crate::log::entry::{Entry, Kind};
 use crate::log::inclusion;
 use crate::log::policy::{Believed, NotBelieved, Policy};
 use crate::log::proof::LogProof;
 
-pub(super) fn findings(token: &str, proof: Option<&LogProof>, policy: Option<&Policy>) -> [Finding; 2] {
+pub(super) fn findings(entry: Entry, proof: Option<&LogProof>, policy: Option<&Policy>) -> [Finding; 2] {
+    let what = entry.kind.word();
     match (proof, policy) {
-        (Some(proof), policy) => [included(token, proof, policy.is_some()), witnessed(proof, policy)],
+        (Some(proof), policy) => [included(entry, proof, policy.is_some()), witnessed(what, proof, policy)],
         (None, Some(_)) => {
-            let says = "No proof came with the receipt. The log takes a while: ask for the receipt again.";
+            let says = format!("No proof came with the {what}. {}", where_proofs_are(entry));
             [Finding::fails(What::Log, says), Finding::unchecked(What::Witnesses, "Not checked: there is no proof.")]
         }
         (None, None) => [
-            Finding::unchecked(What::Log, "Not checked: no proof came with the receipt."),
+            Finding::unchecked(What::Log, format!("Not checked: no proof came with the {what}.")),
             Finding::unchecked(What::Witnesses, "Not checked: no policy was given."),
         ],
     }
 }
 
-fn included(token: &str, proof: &LogProof, will_be_judged: bool) -> Finding {
+/// A receipt's comes with it; whatever else there is has one at its leaf.
+fn where_proofs_are(entry: Entry) -> String {
+    match entry.kind {
+        Kind::Receipt => "The log takes a while: ask for the receipt again.".to_owned(),
+        _ => format!("The gateway has it at /log/proof/{}.", entry.leaf().to_hex()),
+    }
+}
+
+fn included(entry: Entry, proof: &LogProof, will_be_judged: bool) -> Finding {
     let (tree, index) = (proof.checkpoint.checkpoint().tree(), proof.index);
-    if let Err(disproved) =
-        inclusion::verify(Entry::of(Kind::Receipt, token.as_bytes()).leaf(), index, &proof.inclusion, tree)
-    {
-        let says = format!("The proof is not of this receipt: {disproved}.");
-        return Finding::fails(What::Log, says);
+    let what = entry.kind.word();
+    if let Err(disproved) = inclusion::verify(entry.leaf(), index, &proof.inclusion, tree) {
+        return Finding::fails(What::Log, format!("The proof is not of this {what}: {disproved}."));
     }
     let place = format!("entry {index} of a tree of {}", tree.size);
     if will_be_judged {
-        Finding::holds(What::Log, format!("The receipt is {place}."))
+        Finding::holds(What::Log, format!("The {what} is {place}."))
     } else {
         let says =
-            format!("The receipt is {place}; whose tree that is was not checked: the log's policy was not given.");
+            format!("The {what} is {place}; whose tree that is was not checked: the log's policy was not given.");
         Finding::unchecked(What::Log, says)
     }
 }
 
-fn witnessed(proof: &LogProof, policy: Option<&Policy>) -> Finding {
+fn witnessed(what: &str, proof: &LogProof, policy: Option<&Policy>) -> Finding {
     let Some(policy) = policy else {
         let says = "Not checked: no policy was given. The gateway serves its log's at /log/policy.";
         return Finding::unchecked(What::Witnesses, says);
     };
-    match policy.judge(&proof.checkpoint) {
+    judged(what, &proof.checkpoint, policy)
+}
+
+/// Whether the log has signed a tree, and enough witnesses have seen it.
+pub(super) fn judged(what: &str, checkpoint: &SignedCheckpoint, policy: &Policy) -> Finding {
+    match policy.judge(checkpoint) {
         Ok(believed) => {
             Finding::holds(What::Witnesses, format!("{} has signed that tree{}.", log(&believed), seen_by(&believed)))
         }
         Err(NotBelieved::NoQuorum(witnesses)) => {
             let says = format!(
                 "The log has signed that tree, and of the policy's witnesses {witnesses} have seen it, which are not enough. They \
-                 take a while: ask for the receipt again."
+                 take a while: ask for the {what} again."
             );
             Finding::fails(What::Witnesses, says)
         }

@@ -1,18 +1,23 @@
-//! Whether a receipt holds, and whether a log only grew: what anybody finds out from files alone, without a network and
-//! without taking the gateway's word. The command line and the browser answer with this code.
+//! Whether a receipt, a statement or a whole epoch holds, and whether a log only grew: what anybody finds out from files alone,
+//! without a network and without taking the gateway's word. The command line and the browser answer with this code.
 //!
 //! - [`read`]: what is given, read strictly
 //! - [`signed`], [`figures`], [`logged`], [`content`]: what is found in a receipt and beside it
 //! - [`growth`]: what is found in two checkpoints
+//! - [`mod@statement`]: what is found in a party's statement, and in the receipts that it is made of
+//! - [`follow`]: what is found in a log, entry by entry; [`epoch`]: and what an epoch was made of
 //! - [`json`]: the same for a caller that speaks JSON
 
 mod content;
+pub mod epoch;
 mod figures;
+pub mod follow;
 pub mod growth;
 pub mod json;
 mod logged;
 mod read;
 mod signed;
+pub mod statement;
 mod time;
 
 #[cfg(test)]
@@ -22,6 +27,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::log::entry::{Entry, Kind};
 use crate::receipt::ReceiptId;
 
 /// What a receipt is verified with: files as they came.
@@ -54,6 +60,10 @@ pub enum Input {
     OldCheckpoint,
     NewCheckpoint,
     Consistency,
+    Statement,
+    /// Of a statement, one a line.
+    Receipts,
+    Epoch,
 }
 
 /// A file that is not what it should be, so that nothing was verified.
@@ -65,7 +75,7 @@ pub struct Unreadable {
 }
 
 /// What is found out about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
     /// Which receipt it is.
@@ -93,6 +103,34 @@ pub enum What {
     New,
     /// From the one to the other.
     Growth,
+    /// Whose statement it is, and of which epoch.
+    Statement,
+    /// That a statement adds up.
+    Sums,
+    /// What a statement's lines are made of.
+    Lines,
+    /// Which epoch it is, and that it goes on from the one before.
+    Epoch,
+    /// That each entry's document is there, and is the entry's.
+    Documents,
+    /// That receipts are there, each once, and follow from themselves.
+    Receipts,
+    /// That receipts are shared by the split that was logged and in force.
+    Splits,
+    /// That receipts cost what was logged.
+    Prices,
+    /// Who earns with which node.
+    Nodes,
+    /// That what is owed at an epoch's beginning is what was owed at the end of the one before.
+    Openings,
+    /// Payouts and corrections.
+    Movements,
+    /// That statements are what comes of the receipts.
+    Statements,
+    /// Of the whole federation.
+    Totals,
+    /// How much was looked at.
+    Sample,
 }
 
 /// One thing that was looked at.
@@ -111,7 +149,14 @@ pub struct Verdict {
     /// Of which receipt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
-    /// Whether it is proven: a receipt's signature, a log's growth, and no finding speaks against it.
+    /// Of whose statement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
+    /// Of which epoch, by its number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u32>,
+    /// Whether it is proven: a receipt's signature, a log's growth, a statement's place in the log, an epoch's totals, and no
+    /// finding speaks against it.
     pub holds: bool,
     /// That in words.
     pub summary: String,
@@ -140,7 +185,8 @@ pub fn receipt(evidence: &Evidence<'_>) -> Result<Verdict, Unreadable> {
     let mut findings = vec![signed::identity(&file, &signed), signed::gateway(&signed, keys.as_deref())];
     findings.extend([signed::node(claims), figures::cost(claims), figures::shares(claims)]);
     findings.extend(figures::energy(claims));
-    findings.extend(logged::findings(&file.receipt, proof.as_ref(), policy.as_ref()));
+    let entry = Entry::of(Kind::Receipt, file.receipt.as_bytes());
+    findings.extend(logged::findings(entry, proof.as_ref(), policy.as_ref()));
     findings.extend(content::findings(claims, &content));
     Ok(Verdict::of_receipt(claims.id, findings))
 }
@@ -161,7 +207,7 @@ impl Verdict {
     fn new(needed: What, findings: Vec<Finding>) -> Self {
         let is_needed = |finding: &Finding| finding.what == needed && finding.holds == Some(true);
         let holds = findings.iter().any(is_needed) && findings.iter().all(|finding| finding.holds != Some(false));
-        Self { receipt: None, holds, summary: String::new(), findings }
+        Self { receipt: None, statement: None, epoch: None, holds, summary: String::new(), findings }
     }
 
     fn count(&self, holds: Option<bool>) -> usize {
@@ -221,6 +267,20 @@ impl What {
             Self::Old => "old",
             Self::New => "new",
             Self::Growth => "growth",
+            Self::Statement => "statement",
+            Self::Sums => "sums",
+            Self::Lines => "lines",
+            Self::Epoch => "epoch",
+            Self::Documents => "documents",
+            Self::Receipts => "receipts",
+            Self::Splits => "splits",
+            Self::Prices => "prices",
+            Self::Nodes => "nodes",
+            Self::Openings => "openings",
+            Self::Movements => "movements",
+            Self::Statements => "statements",
+            Self::Totals => "totals",
+            Self::Sample => "sample",
         }
     }
 }
@@ -237,6 +297,9 @@ impl fmt::Display for Input {
             Self::OldCheckpoint => "the old checkpoint",
             Self::NewCheckpoint => "the new checkpoint",
             Self::Consistency => "the proof of consistency",
+            Self::Statement => "the statement",
+            Self::Receipts => "the receipts",
+            Self::Epoch => "the epoch",
         })
     }
 }

@@ -47,7 +47,7 @@ pub(super) struct Signed<'a> {
 }
 
 /// A key that signs receipts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Key {
     pub(super) id: String,
     pub(super) public: PublicKey,
@@ -113,6 +113,20 @@ pub(super) fn policy(bytes: &[u8]) -> Result<Policy, Unreadable> {
 
 pub(super) fn proof(bytes: &[u8]) -> Result<LogProof, Unreadable> {
     LogProof::read(bytes).map_err(|error| Input::Proof.is_not(&error))
+}
+
+/// A document of the log: JSON, and written as it is logged, in one way.
+pub(super) fn logged<Document: DeserializeOwned>(
+    input: Input,
+    text: &str,
+    write: impl Fn(&Document) -> String,
+) -> Result<Document, Unreadable> {
+    let document: Document = serde_json::from_str(text).map_err(|error| input.is_not(&error))?;
+    if write(&document) == text {
+        return Ok(document);
+    }
+    Err(input
+        .is_not(&"it says what one says, and is written in another way than the log has it: take it as it was served"))
 }
 
 pub(super) fn content(input: Input, bytes: Option<&[u8]>) -> Result<Option<&[u8]>, Unreadable> {

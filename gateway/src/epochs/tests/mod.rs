@@ -1,6 +1,6 @@
 //! Epochs over a real Postgres: what they give everybody, that they come out the same again, and what is not believed.
 
-mod world;
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 

@@ -24,18 +24,18 @@ const CREDITS: u64 = 1_000_000 * Nanocredits::PER_CREDIT;
 const TIERS: [&str; 3] = ["A", "C", "E"];
 
 /// One gateway, a customer, and nodes of two operators.
-pub(super) struct World {
-    pub(super) database: PgPool,
-    pub(super) log: Log,
+pub(crate) struct World {
+    pub(crate) database: PgPool,
+    pub(crate) log: Log,
     signer: Signer,
     customer: Uuid,
     /// The accounts of the operators.
-    pub(super) operators: [Uuid; 2],
+    pub(crate) operators: [Uuid; 2],
     nodes: [Uuid; 3],
 }
 
 /// What stands behind a request.
-pub(super) struct Asked {
+pub(crate) struct Asked {
     row: Row,
     price: Price,
     authors: Vec<String>,
@@ -43,7 +43,7 @@ pub(super) struct Asked {
 }
 
 impl World {
-    pub(super) async fn new(database: PgPool) -> Self {
+    pub(crate) async fn new(database: PgPool) -> Self {
         let log = open(&database).await;
         let signer = Signer::from_seed(&[2; 32]).unwrap();
         let payer = customer(&database, "payer@example.com", CREDITS).await;
@@ -66,7 +66,7 @@ impl World {
     }
 
     /// Requests of the last ten days, some free.
-    pub(super) fn ask(&self, count: usize, random: &mut Rng) -> Vec<Asked> {
+    pub(crate) fn ask(&self, count: usize, random: &mut Rng) -> Vec<Asked> {
         let now = OffsetDateTime::now_utc();
         (0..count).map(|_| self.ask_one(now, random)).collect()
     }
@@ -96,7 +96,7 @@ impl World {
     }
 
     /// Has requests answered, settled, signed and logged.
-    pub(super) async fn serve(&self, asked: &[Asked]) {
+    pub(crate) async fn serve(&self, asked: &[Asked]) {
         for batch in asked.chunks(500) {
             self.settle(batch).await;
             self.answer(batch).await;

@@ -103,7 +103,7 @@ struct Line {
 }
 
 /// A gateway over this database, with the same log.
-async fn app(database: &PgPool) -> App {
+pub(crate) async fn app(database: &PgPool) -> App {
     let data = std::env::temp_dir().join(format!("log-{}", Uuid::now_v7()));
     let folder = data.display().to_string();
     let line = ["gateway", "--database-url", "postgres://unused", "--data", &folder, "--log-origin", ORIGIN];

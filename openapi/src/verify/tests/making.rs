@@ -52,7 +52,7 @@ fn joules(microjoules: u64) -> Microjoules {
     Microjoules::new(microjoules)
 }
 
-fn price() -> Price {
+pub(super) fn price() -> Price {
     Price { prompt: units(100), cached: units(25), completion: units(400) }
 }
 
@@ -197,11 +197,11 @@ fn sorted(value: Value) -> Value {
     }
 }
 
-fn log_key() -> SigningKey {
+pub(super) fn log_key() -> SigningKey {
     SigningKey::new(ORIGIN, KeyKind::Note, &[3; 32]).unwrap()
 }
 
-fn witness(name: char) -> SigningKey {
+pub(super) fn witness(name: char) -> SigningKey {
     SigningKey::new(&format!("witness-{name}.example"), KeyKind::Cosignature, &[name as u8; 32]).unwrap()
 }
 

@@ -1,7 +1,10 @@
+mod book;
+mod epochs;
 mod flips;
 mod growth;
 mod making;
 mod refusals;
+mod statements;
 
 use std::path::{Path, PathBuf};
 
@@ -244,22 +247,30 @@ fn a_caller_that_speaks_json_gets_the_same() {
 
 /// Where the files lie that other tests, other programs and other languages verify.
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/receipts")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests")
+}
+
+/// Each with its path.
+fn files() -> Vec<(PathBuf, Vec<u8>)> {
+    let receipts = making::files().into_iter().map(|(name, text)| (format!("receipts/{name}"), text.into_bytes()));
+    let log = book::files().into_iter().map(|(name, bytes)| (format!("epochs/log/{name}"), bytes));
+    let statement = book::statement_files().into_iter().map(|(name, bytes)| (format!("epochs/{name}"), bytes));
+    receipts.chain(log).chain(statement).map(|(name, bytes)| (folder().join(name), bytes)).collect()
 }
 
 #[test]
 fn the_files_that_others_verify_are_these() {
-    for (name, text) in making::files() {
-        let kept = std::fs::read_to_string(folder().join(name)).unwrap_or_default();
-        assert_eq!(kept, text, "{name}: cargo test -p openapi -- --ignored writes it anew");
+    for (path, bytes) in files() {
+        let is_kept = std::fs::read(&path).is_ok_and(|kept| kept == bytes);
+        assert!(is_kept, "{}: cargo test -p openapi -- --ignored writes it anew", path.display());
     }
 }
 
 #[test]
 #[ignore = "writes the files that others verify"]
 fn write_the_files_that_others_verify() {
-    std::fs::create_dir_all(folder()).unwrap();
-    for (name, text) in making::files() {
-        std::fs::write(folder().join(name), text).unwrap();
+    for (path, bytes) in files() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
     }
 }
