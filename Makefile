@@ -112,10 +112,13 @@ docs-check: build ## Fail when docs/configuration.md is not what the programs sa
 verifier: ## Compile the verifier for browsers anew (rustup target add wasm32-unknown-unknown)
 	@CARGO=$(CARGO) $(OPERATIONS)/verifier.py
 
-verifier-check: build ## Fail when the verifier for browsers is older than its sources, or says other things than the program
-	@test -d $(RECEIPTS) || { python3 -m venv $(RECEIPTS).new && \
+# Python with PyJWT, for the programs that verify without any code of ours.
+$(RECEIPTS):
+	@python3 -m venv $(RECEIPTS).new && \
 		$(RECEIPTS).new/bin/python -m pip install --quiet --disable-pip-version-check 'pyjwt[crypto]==2.15.1' && \
-		mv $(RECEIPTS).new $(RECEIPTS); }
+		mv $(RECEIPTS).new $(RECEIPTS)
+
+verifier-check: build $(RECEIPTS) ## Fail when the verifier for browsers is older than its sources, or says other things than the program
 	@cd tests/receipts && $(RECEIPTS)/bin/python -B ../operations/receipt.py paid.json keys.json policy.txt
 	@$(RECEIPTS)/bin/python -B tests/operations/epoch.py tests/epochs/log
 	@CARGO=$(CARGO) $(OPERATIONS)/verifier.py --check || [ $$? -eq 3 ]
@@ -132,8 +135,8 @@ upgrade: build ## Replace gateways and nodes of an older commit by today's, unde
 million: build ## Show that the console stays quick over a million requests (a quarter of an hour; COUNT says how many)
 	@$(OPERATIONS)/million.py || [ $$? -eq 3 ]
 
-books: build ## Show that strangers can recompute an epoch from what is public alone; COUNT says of how many receipts
-	@$(OPERATIONS)/books.py || [ $$? -eq 3 ]
+books: build $(RECEIPTS) ## Show that strangers can recompute an epoch from what is public alone; COUNT says of how many receipts
+	@PYTHON=$(RECEIPTS)/bin/python $(OPERATIONS)/books.py || [ $$? -eq 3 ]
 
 manifests: build ## Check the systemd units and the Kubernetes manifests
 	@test -d $(MANIFESTS) || { python3 -m venv $(MANIFESTS).new && \

@@ -21,7 +21,8 @@ from system import System, ask, eventually, program, skip
 
 COUNT = int(os.environ.get("COUNT", "2000"))
 DAYS = 6
-EPOCH = Path(__file__).resolve().parent / "epoch.py"
+# It needs PyJWT, which this Python may lack.
+EPOCH = [os.environ.get("PYTHON", sys.executable), "-B", str(Path(__file__).resolve().parent / "epoch.py")]
 # What each node asks for each model, in force before the first request, and logged as the gateway logs what it is told.
 PRICES = """
 begin;
@@ -111,7 +112,7 @@ def recompute(system, folder):
         code, text, seconds = run(program("commonwatt"), "verify", "epoch", str(folder), "--epoch", number)
         print(f"\ncommonwatt verify epoch, in {seconds:.1f} s:\n{text}", flush=True)
         assert code == 0, "it does not hold"
-        code, text, seconds = run(sys.executable, "-B", str(EPOCH), str(folder), number)
+        code, text, seconds = run(*EPOCH, str(folder), number)
         print(f"\nepoch.py, in {seconds:.1f} s:\n{text}", flush=True)
         assert code == 0, "it does not hold"
 
@@ -151,7 +152,7 @@ def main():
         folder = system.folder / "copy"
         recompute(system, folder)
         tamper(folder)
-        for command in ([program("commonwatt"), "verify", "epoch"], [sys.executable, "-B", str(EPOCH)]):
+        for command in ([program("commonwatt"), "verify", "epoch"], EPOCH):
             number = ["--epoch", "1"] if "verify" in command else ["1"]
             code, text, _ = run(*command, str(folder), *number)
             assert code == 1, f"a receipt was changed, and nobody noticed: {text}"
