@@ -14,6 +14,10 @@ export const post = (path, body, options) => json("POST", path, body, options);
 export const put = (path, body, options) => json("PUT", path, body, options);
 export const patch = (path, body, options) => json("PATCH", path, body, options);
 export const remove = (path, options) => json("DELETE", path, undefined, options);
+/** Reads as it is: a table, or a document byte for byte. */
+export const getText = async (path, query, options) => (await send("GET", path + queryString(query), undefined, options)).text();
+/** Posts a table. */
+export const postCsv = (path, text) => json("POST", path, text, { headers: { "content-type": "text/csv" } });
 
 /**
  * The events of a reply as they come: `{ event, data }` for events, `{ comment }` for comments.
@@ -89,7 +93,7 @@ async function send(method, path, body, { bearer, signal, keepalive, headers = {
     const attempt = async (token) => {
         const type = body === undefined ? {} : { "content-type": "application/json" };
         const all = { ...type, ...headers, authorization: `Bearer ${token}` };
-        const said = JSON.stringify(body);
+        const said = typeof body === "string" ? body : JSON.stringify(body);
         return fetch(path, { method, headers: all, body: said, signal, keepalive, credentials: "omit" });
     };
     try {
@@ -105,7 +109,7 @@ async function send(method, path, body, { bearer, signal, keepalive, headers = {
 }
 
 /** Parses JSON. Integers that a number can't hold exactly become BigInt where the browser shows their digits. */
-function exact(text) {
+export function exact(text) {
     return JSON.parse(text, (_, value, context) => {
         const rounded = Number.isInteger(value) && !Number.isSafeInteger(value);
         return rounded && /^-?\d+$/.test(context?.source) ? BigInt(context.source) : value;

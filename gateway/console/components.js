@@ -76,7 +76,9 @@ function Control({ attributes, options, rows }) {
  *     empty?: any,
  *     rowKey?: (row: object) => string,
  *     hideCaption?: boolean,
- * }} table
+ *     sums?: object,
+ *     wide?: boolean,
+ * }} table `sums` is a row at the foot. A `wide` one may be scrolled, with the keyboard too.
  */
 export function Table({
     caption,
@@ -85,11 +87,14 @@ export function Table({
     empty = "Nothing yet.",
     rowKey = (row) => row.id,
     hideCaption = true,
+    sums = null,
+    wide = false,
 }) {
     if (rows.length === 0) return html`<p class="empty">${empty}</p>`;
     const cell = (row, { key, label, numeric, render }) =>
         html`<td class=${numeric ? "numeric" : ""} data-label=${label}><div>${render ? render(row) : row[key]}</div></td>`;
-    return html`<div class="table">
+    const scrolled = wide ? { tabindex: "0", role: "region", "aria-label": caption } : {};
+    return html`<div class="table" ...${scrolled}>
         <table>
             <caption class=${hideCaption ? "unseen" : ""}>${caption}</caption>
             <thead>
@@ -100,6 +105,7 @@ export function Table({
             <tbody>
                 ${rows.map((row) => html`<tr key=${rowKey(row)}>${columns.map((column) => cell(row, column))}</tr>`)}
             </tbody>
+            ${sums && html`<tfoot><tr>${columns.map((column) => cell(sums, column))}</tr></tfoot>`}
         </table>
     </div>`;
 }
@@ -204,13 +210,13 @@ export function Copy({ text, label = "Copy", multiline = false }) {
     </div>`;
 }
 
-/** Steps through pages; a function that is missing means that there is no such page. */
-export function Pager({ onNewer, onOlder, shown }) {
+/** Steps through pages; a function that is missing means that there is no such page. `words` are for what has another order. */
+export function Pager({ onNewer, onOlder, shown, words: [newer, older] = ["← Newer", "Older →"] }) {
     if (!onNewer && !onOlder) return null;
     return html`<nav class="pager" aria-label="Pages">
-        <${Button} disabled=${!onNewer} onClick=${onNewer}>← Newer<//>
+        <${Button} disabled=${!onNewer} onClick=${onNewer}>${newer}<//>
         ${shown !== undefined && html`<span class="hint">${count(shown)} shown</span>`}
-        <${Button} disabled=${!onOlder} onClick=${onOlder}>Older →<//>
+        <${Button} disabled=${!onOlder} onClick=${onOlder}>${older}<//>
     </nav>`;
 }
 

@@ -1,4 +1,4 @@
-/** Every page of the console, in the order of the navigation. What has no group stands below the name of who is signed in. */
+/** Every page of the console, in the order of the navigation. What has no group is reached otherwise. */
 export const PAGES = [
     { name: "overview", label: "Overview", group: "Use", load: () => import("./pages/overview.js") },
     { name: "playground", label: "Playground", group: "Use", load: () => import("./pages/playground.js") },
@@ -6,6 +6,7 @@ export const PAGES = [
     { name: "keys", label: "Keys", group: "Use", load: () => import("./pages/keys.js") },
     { name: "live", label: "Live", group: "Federation", load: () => import("./pages/live.js") },
     { name: "nodes", label: "Nodes", group: "Federation", load: () => import("./pages/nodes.js") },
+    { name: "epochs", label: "Epochs", group: "Federation", load: () => import("./pages/epochs.js") },
     { name: "operator", label: "Operate a node", group: "Federation", load: () => import("./pages/operator.js") },
     {
         name: "administration",
@@ -14,5 +15,6 @@ export const PAGES = [
         adminsOnly: true,
         load: () => import("./pages/administration.js"),
     },
+    { name: "statement", label: "Statement", load: () => import("./pages/statement.js") },
     { name: "account", label: "Account", load: () => import("./pages/account.js") },
 ];

@@ -40,7 +40,7 @@ test("everybody finds their account under their name, with its members and what 
         await page.keyboard.press("Enter");
         await page.getByText(`You are signed in as Ana, ${ana.email}.`).waitFor();
         assert.equal(await page.getByRole("link", { name: "Account" }).getAttribute("aria-current"), "page");
-        await page.getByText(ana.account).waitFor();
+        await page.getByRole("region", { name: "Your account" }).getByText(ana.account).waitFor();
         await page.getByRole("row", { name: `Ana ${ana.email} owner` }).waitFor();
         await page.getByRole("row", { name: new RegExp(`${ana.email} POST /api/sessions done`) }).waitFor();
         assert.equal(await page.getByText("POST /api/users").count(), 0, "that was another account's act");

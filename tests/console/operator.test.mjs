@@ -51,7 +51,7 @@ test("work and earnings are those of the books", () =>
         const earnings = page.getByRole("region", { name: "Earnings" });
         const shown = earnings.locator(".figure", { hasText: "Earned, and not paid out" }).locator(".value");
         assert.equal((await shown.textContent()).replaceAll(",", ""), earned.credits);
-        await page.getByRole("region", { name: "Statement" }).waitFor();
+        await page.getByRole("region", { name: "Ledger" }).waitFor();
         await accessible(page);
         await page.emulateMedia({ colorScheme: "light" });
         await picture(page, "operator-light");

@@ -1,7 +1,7 @@
 //! The console in a real browser, against a real gateway, node and model.
 
 use serde_json::json;
-use tests::{Gateway, MODEL, Node};
+use tests::{Database, Gateway, MODEL, Node};
 
 use crate::sdk::{TURN, judge};
 
@@ -10,7 +10,9 @@ const EMAIL: &str = "admin@localhost";
 #[tokio::test]
 async fn every_page_works_in_a_browser() {
     let _turn = TURN.lock().await;
-    let gateway = Gateway::start().await;
+    // A few answers earn little, and it is paid out all the same.
+    let settings = [("COMMONWATT_MINIMUM_PAYOUT", "0.000000001")];
+    let gateway = Gateway::start_with(Database::create().await, &settings).await;
     let _node = Node::join(&gateway, &[]).await;
     let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "Hello."}], "max_tokens": 8});
     for _ in 0..3 {

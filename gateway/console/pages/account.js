@@ -1,8 +1,9 @@
-/** Who is signed in, and their account: its members, the password, what was done in it. */
+/** Who is signed in, and their account: its members, what it is the author of, the password, what was done in it. */
 import { get, useLoaded } from "../api.js";
 import { Badge, Busy, Card, Copy, Heading, Notice, Table, Trouble } from "../components.js";
 import { count, credits, moment } from "../format.js";
 import { html } from "../html.js";
+import { AuthorsCard } from "./account-authors.js";
 import { PasswordCard } from "./account-password.js";
 import { AuditLog } from "./audit-log.js";
 
@@ -12,7 +13,7 @@ export default function Account({ me }) {
     return html`<div class="managing">
         <${Heading} title=${title} about=${`You are signed in as ${me.name}, ${me.email}.`} />
         ${me.administers_elsewhere && html`<${Notice}>Administrators of this gateway act at another address of it.<//>`}
-        <${Own} /> <${PasswordCard} me=${me} /> <${AuditLog} />
+        <${Own} /> <${AuthorsCard} me=${me} /> <${PasswordCard} me=${me} /> <${AuditLog} />
     </div>`;
 }
 

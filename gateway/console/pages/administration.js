@@ -4,9 +4,11 @@ import { html } from "../html.js";
 import { Accounts } from "./administration-accounts.js";
 import { Aliases } from "./administration-aliases.js";
 import { Attached } from "./administration-attached.js";
+import { Authors } from "./administration-authors.js";
 import { AuditLog } from "./audit-log.js";
 import { Credits } from "./administration-credits.js";
 import { Limits } from "./administration-limits.js";
+import { Payouts } from "./administration-payouts.js";
 import { Prices } from "./administration-prices.js";
 import { Splits } from "./administration-splits.js";
 import { wrongId } from "./administration-subject.js";
@@ -23,6 +25,8 @@ const PARTS = {
     aliases: ["Aliases", Aliases],
     prices: ["Prices", Prices],
     splits: ["Shares", Splits],
+    payouts: ["Payouts", Payouts],
+    authors: ["Authors", Authors],
     attached: ["Attached servers", Attached],
     audit: ["Audit log", AllActs],
 };

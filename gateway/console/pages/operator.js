@@ -9,7 +9,9 @@ import { usePolling } from "./node-polling.js";
 import { state } from "./node-words.js";
 import { bareLine, dockerLine, wrong } from "./operator-commands.js";
 import { drawn, earnings, perKilowattHour } from "./operator-earnings.js";
-import { Statement } from "./operator-statement.js";
+import { Ledger } from "./operator-ledger.js";
+import { Payouts } from "./operator-payouts.js";
+import { Statements } from "./operator-statements.js";
 
 export const title = "Operate a node";
 
@@ -23,7 +25,8 @@ const MOST_NODES = 50;
 export default function Operator({ me }) {
     return html`<div class="managing">
         <${Heading} title="Operate a node" about="Your machine computes, and earns for each token." />
-        <${Join} /> <${Work} me=${me} /> <${Earnings} me=${me} /> <${Statement} me=${me} />
+        <${Join} /> <${Work} me=${me} /> <${Earnings} me=${me} /> <${Payouts} me=${me} /> <${Statements} me=${me} />
+        <${Ledger} me=${me} />
     </div>`;
 }
 

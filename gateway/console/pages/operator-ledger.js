@@ -6,13 +6,13 @@ import { html, useState } from "../html.js";
 
 const LINES = 100;
 
-export function Statement({ me }) {
+export function Ledger({ me }) {
     const [turned, setTurned] = useState([]);
     const before = turned.at(-1);
     const load = (signal) => get("/api/ledger", { limit: LINES, before }, { signal });
     const { value, problem, reload } = useLoaded(load, [before]);
     const own = value?.data.filter(({ account }) => account === `operator:${me.account}`) ?? [];
-    return html`<${Card} title="Statement" wide>
+    return html`<${Card} title="Ledger" wide>
         ${problem && html`<${Trouble} problem=${problem} retry=${reload} />`}
         ${value ? html`<${Lines} lines=${own} last=${!value.next} />` : !problem && html`<${Busy} />`}
         <${Pager}
@@ -31,5 +31,5 @@ function Lines({ lines, last }) {
         { label: "Credits", numeric: true, render: ({ nanocredits }) => credits(nanocredits) },
     ];
     const empty = last ? "Nothing was earned yet." : "No earnings among these lines. Older ones may have some.";
-    return html`<${Table} caption="Statement" columns=${columns} rows=${lines} rowKey=${({ event }) => event} empty=${empty} />`;
+    return html`<${Table} caption="Ledger, newest first" columns=${columns} rows=${lines} rowKey=${({ event }) => event} empty=${empty} />`;
 }
