@@ -37,7 +37,7 @@ use crate::nodes::blobs::Blobs;
 use crate::nodes::direct::dial::Dialler;
 use crate::nodes::{self, Nodes, enrol};
 use crate::places::{self, Places};
-use crate::prices::Prices;
+use crate::prices::{self, Prices};
 use crate::receipts::{self, Receipts};
 use crate::replicas::{self, Credentials, Internal};
 use crate::responses;
@@ -73,6 +73,7 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     app.tasks.spawn(usage::gather::run(app.clone()));
     receipts::keys::announce(&app.database, &app.secrets).await?;
     split::announce(&app.database).await?;
+    prices::table::announce(&app.database).await?;
     app.tasks.spawn(receipts::sign::run(app.clone()));
     app.tasks.spawn(energy::day::run(app.clone()));
     app.tasks.spawn(energy::stay_current(app.clone()));

@@ -142,6 +142,21 @@ async fn no_more_is_due_than_the_ledger_holds(database: PgPool) {
 }
 
 #[sqlx::test(migrator = "crate::MIGRATOR")]
+async fn what_was_paid_after_an_epoch_s_end_is_not_owed_again_at_its_close(database: PgPool) {
+    let world = World::new(database).await;
+    let id = world.due(1, 100).await;
+    let paid = world.change(id, &pay("r")).await.ok().unwrap();
+    world.earns(&world.operator(), 70).await;
+    // As the second epoch ended nothing was paid yet, and 30 were earned since the first.
+    assert_eq!(world.close(2, &[(&world.operator(), 130)]).await, 1);
+    assert_eq!(world.figures().await[0], (2, 30, State::Due));
+    let event = sqlx::query!("insert into epoch_events (event_id, epoch) values ($1, 2)", paid.event);
+    event.execute(&world.database).await.unwrap();
+    assert_eq!(world.close(3, &[(&world.operator(), 70)]).await, 1);
+    assert_eq!(world.figures().await[0], (3, 40, State::Due));
+}
+
+#[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn what_an_author_earns_waits_for_a_claim_and_then_goes_out(database: PgPool) {
     let world = World::new(database).await;
     let author = Account::author("org/Ada").unwrap();

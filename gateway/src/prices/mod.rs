@@ -153,6 +153,29 @@ mod tests {
     }
 
     #[sqlx::test(migrator = "crate::MIGRATOR")]
+    async fn a_price_that_is_older_than_the_log_is_logged_once(database: PgPool) {
+        let (operator, node) = node(&database).await;
+        let waiting = async || {
+            let count = sqlx::query_scalar!(r#"select count(*) as "count!" from log_queue where kind = 'price-list'"#);
+            count.fetch_one(&database).await.unwrap()
+        };
+        sqlx::query!(
+            "insert into prices (node_id, model, prompt_nanocredits, cached_nanocredits, completion_nanocredits,
+                effective_from, source, created_at)
+             values ($1, 'm', 1, 1, 1, now() - interval '1 year', 'node', now() - interval '1 year')",
+            node
+        )
+        .execute(&database)
+        .await
+        .unwrap();
+        table::announce(&database).await.unwrap();
+        assert_eq!(waiting().await, 1);
+        table::set(&database, (node, &["m".to_owned()]), price(9), None, operator).await.unwrap();
+        table::announce(&database).await.unwrap();
+        assert_eq!(waiting().await, 2, "the operator's, as it was set");
+    }
+
+    #[sqlx::test(migrator = "crate::MIGRATOR")]
     async fn a_connecting_node_s_word_counts_once_and_its_operator_s_stays(database: PgPool) {
         let (operator, node) = node(&database).await;
         let prices = Prices::open(&database, price(7)).await.unwrap();

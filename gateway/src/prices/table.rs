@@ -171,6 +171,34 @@ async fn add(connection: &mut PgConnection, new: NewPrice<'_>) -> Result<Row, sq
     Ok(row)
 }
 
+/// Has prices logged that are older than the log: no receipt may go by one that nobody can read.
+///
+/// # Errors
+/// When the database fails.
+pub async fn announce(database: &PgPool) -> Result<(), sqlx::Error> {
+    let mut transaction = database.begin().await?;
+    let rows = sqlx::query!(
+        "select version, node_id, model, prompt_nanocredits, cached_nanocredits, completion_nanocredits, effective_from, source
+         from prices where created_at < coalesce((select min(logged_at) from log_documents where kind = 'price-list'), now())
+         order by version"
+    );
+    let row = rows.fetch_all(&mut *transaction).await?.into_iter().map(|row| Row {
+        version: row.version,
+        node: row.node_id,
+        model: row.model,
+        price: Price::from(Parts {
+            prompt: row.prompt_nanocredits,
+            cached: row.cached_nanocredits,
+            completion: row.completion_nanocredits,
+        }),
+        effective_from: row.effective_from,
+        source: row.source,
+    });
+    let documents: Vec<String> = row.map(|row| row.document()).collect();
+    log::publish(&mut transaction, Kind::PriceList, &documents).await?;
+    transaction.commit().await
+}
+
 impl Row {
     /// As everybody can read it.
     fn document(&self) -> String {

@@ -69,7 +69,12 @@ pub async fn sign_due(database: &PgPool, notary: &Notary<'_>) -> anyhow::Result<
         return Ok(0);
     }
     let splits = split::list(&mut transaction).await?;
-    let signed = due.iter().map(|due| sign(due, &splits, notary)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut signed = Vec::with_capacity(due.len());
+    for due in &due {
+        signed.push(sign(due, &splits, notary)?);
+        // Answers on this thread need not wait for a whole batch.
+        tokio::task::yield_now().await;
+    }
     table::sign(&mut transaction, &signed, notary.signer.kid()).await?;
     let entries: Vec<Entry> = signed.iter().map(|one| one.entry).collect();
     log::enqueue(&mut transaction, &entries).await?;

@@ -247,8 +247,8 @@ async fn rows_that_are_not_what_was_signed_make_no_statement(database: PgPool) {
     let close = || close_at(&world, OffsetDateTime::now_utc());
     let by_force = async |change: &'static str| {
         let mut owner = world.database.begin().await.unwrap();
-        sqlx::query("set local session_replication_role = replica").execute(&mut *owner).await.unwrap();
-        assert_eq!(sqlx::query(change).execute(&mut *owner).await.unwrap().rows_affected(), 1);
+        sqlx::query!("set local session_replication_role = replica").execute(&mut *owner).await.unwrap();
+        assert_eq!(sqlx::raw_sql(change).execute(&mut *owner).await.unwrap().rows_affected(), 1);
         owner.commit().await.unwrap();
     };
     by_force("update receipts set receipt = receipt || 'x' where ctid = (select min(ctid) from receipts)").await;
