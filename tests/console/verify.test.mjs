@@ -1,4 +1,4 @@
-/** Verifying a receipt in the browser: without signing in, and without a network once the page is there. */
+/** Verifying a receipt, or a statement, in the browser: without signing in, and without a network once the page is there. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
@@ -18,7 +18,7 @@ async function open(page) {
     const loaded = page.waitForResponse("**/verifier.wasm");
     await page.goto(`${GATEWAY_URL}/verify`);
     await (await loaded).finished();
-    await page.getByRole("heading", { name: "Verify a receipt" }).waitFor();
+    await page.getByRole("heading", { name: "Verify a receipt or a statement" }).waitFor();
 }
 
 async function choose(page, label, name) {
@@ -73,6 +73,28 @@ test("a receipt that was changed, and one that charges too much, are found out",
     });
 });
 
+test("a statement is verified with the receipts that it is made of, and takes the place of a receipt", async () => {
+    await withPage(async (page) => {
+        await open(page);
+        await drop(page, ["paid.json"]);
+        await finding(page, "Shares", "holds").waitFor();
+        const files = ["statement.json", "statement.tlog-proof", "receipts.jws", "log/jwks.json", "log/policy"];
+        await drop(page, files.map((name) => `../epochs/${name}`));
+        await page.getByText(/\b0 do not.*: this statement holds\./).waitFor();
+        await finding(page, "Its lines", "holds").waitFor();
+        assert.equal(await finding(page, "Shares", "holds").count(), 0);
+        await accessible(page);
+        await picture(page, "verify-statement");
+        await page.setViewportSize(PHONE);
+        await fits(page);
+        const changed = readFileSync(path("../epochs/statement.json"), "utf8").replace(/"share":(\d)/, (_, digit) => `"share":${9 - digit}`);
+        await page.getByLabel("Statement", { exact: true }).fill(changed);
+        await verify(page);
+        await page.getByText("this statement does not hold").waitFor();
+        await finding(page, "What is owed", "does not hold").waitFor();
+    });
+});
+
 test("a receipt is pasted and verified with the keyboard, and without keys nothing is proven", async () => {
     await withPage(async (page) => {
         await open(page);
@@ -93,7 +115,7 @@ test("what is missing and what is nothing of the kind is said", async () => {
     await withPage(async (page) => {
         await open(page);
         await verify(page);
-        await page.getByText("Give a receipt first").first().waitFor();
+        await page.getByText("Give a receipt or a statement first").first().waitFor();
         await drop(page, ["old.checkpoint"]);
         await page.getByText("old.checkpoint is none of these files by its looks").waitFor();
     });
