@@ -53,7 +53,7 @@ export function kindOf(text) {
     const start = text.trim();
     if (start.startsWith("c2sp.org/tlog-proof@")) return "proof";
     if (/^[\w-]+\.[\w-]+\.[\w-]+$/.test(start)) return "receipt";
-    if (/^[\w-]+\.[\w-]+\.[\w-]+\r?\n/.test(start)) return "receipts";
+    if (/^eyJ[\w-]*\.[\w-]+\.[\w-]+\r?\n/.test(start)) return "receipts";
     if (start.startsWith("{")) return kindOfJson(start);
     if (/^(data|event|id|retry)?:/.test(start)) return "answer";
     return /^\s*(log|witness|group|quorum)\s/m.test(start) ? "policy" : null;

@@ -42,7 +42,7 @@ should be.";
 /// What is followed, and what becomes of what is found.
 #[derive(Clone, Debug, Args)]
 pub struct MonitorSettings {
-    /// The gateway's address, such as https://gateway.example.
+    /// The gateway's address, such as `https://gateway.example`.
     source: String,
     /// Where the copy, the last checkpoint that was believed, and alarms are kept.
     #[arg(long)]

@@ -18,7 +18,7 @@ const FOR_ALL: u32 = 0o644;
 /// What is copied, and where to.
 #[derive(Clone, Debug, Args)]
 pub struct CopySettings {
-    /// The gateway's address, such as https://gateway.example, or another such folder.
+    /// The gateway's address, such as `https://gateway.example`, or another such folder.
     source: String,
     /// Where the files go; what is there already is not asked for again.
     folder: PathBuf,

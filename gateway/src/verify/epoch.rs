@@ -21,7 +21,7 @@ use super::source::Source;
 /// What is audited, and how.
 #[derive(Clone, Debug, Args)]
 pub struct EpochSettings {
-    /// The gateway's address, such as https://gateway.example, or a folder that `commonwatt verify copy` has made.
+    /// The gateway's address, such as `https://gateway.example`, or a folder that `commonwatt verify copy` has made.
     source: String,
     /// Its number. The latest that is closed if not given.
     #[arg(long)]

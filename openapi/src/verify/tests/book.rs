@@ -1,9 +1,9 @@
 //! A log with two epochs in it, and whatever may be wrong with the second.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use data_encoding::BASE64URL_NOPAD;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::making::{ORIGIN, gateway, keys, log_key, node_receipt, paid, policy, price, signer, witness};
@@ -134,6 +134,18 @@ pub(super) fn payout(party: &'static str, nanocredits: i64) -> (&'static str, Mo
     (party, Movement { event, at, kind: "payout".to_owned(), nanocredits: -nanocredits })
 }
 
+/// With members in the order of their names, whatever order `serde_json` keeps in this build.
+fn document(value: &Value) -> String {
+    match value {
+        Value::Object(members) => {
+            let members: BTreeMap<&String, &Value> = members.iter().collect();
+            let member = |(name, value): (&String, &Value)| format!("{}:{}", json!(name), document(value));
+            format!("{{{}}}", members.into_iter().map(member).collect::<Vec<_>>().join(","))
+        }
+        other => other.to_string(),
+    }
+}
+
 impl Book {
     /// So many receipts in the second epoch, after a third as many in the first and so many short entries.
     pub(super) fn new(receipts: u64, padding: u64, changes: &Changes) -> Self {
@@ -141,13 +153,13 @@ impl Book {
         let key = gateway();
         let x = BASE64URL_NOPAD.encode(&key.public().0);
         let key = json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": key.kid(), "x": x});
-        book.add(Kind::Key, key.to_string());
-        book.add(Kind::Split, json!({"version": 1, "split": split(1), "effective_from": null}).to_string());
+        book.add(Kind::Key, document(&key));
+        book.add(Kind::Split, document(&json!({"version": 1, "split": split(1), "effective_from": null})));
         for (version, (node, _)) in [3, 4].into_iter().zip(NODES) {
             let (node, model) = (Uuid::from_u128(node), paid().model);
             let from = "2026-09-01T00:00:00Z";
             let price = json!({"v": 1, "version": version, "node": node, "model": model, "price": price(), "effective_from": from, "source": "node"});
-            book.add(Kind::PriceList, price.to_string());
+            book.add(Kind::PriceList, document(&price));
         }
         (0..padding).for_each(|at| book.add(Kind::Verdict, format!("{{\"v\":{at}}}")));
         let first: Vec<Receipt> = (0..receipts / 3).map(|number| receipt(SECOND - WEEK, number)).collect();
@@ -159,7 +171,7 @@ impl Book {
             &[("gateway", grant)],
             &Changes { owed_before: changes.owed_before, ..Changes::default() },
         );
-        let second = json!({"version": 2, "split": split(2), "effective_from": SPLIT_AT.1}).to_string();
+        let second = document(&json!({"version": 2, "split": split(2), "effective_from": SPLIT_AT.1}));
         if !changes.split_late {
             book.add(Kind::Split, second.clone());
         }
