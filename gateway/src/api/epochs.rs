@@ -1,6 +1,5 @@
 //! Epochs, and what everybody earned in them.
 
-use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use data_encoding::HEXLOWER;
@@ -15,7 +14,7 @@ use super::{administrators_only, internal};
 use crate::app::App;
 use crate::auth::User;
 use crate::authors;
-use crate::body::{Json, Query};
+use crate::body::{Json, Path, Query};
 use crate::epochs::close;
 use crate::epochs::table::{self, Row, Summary};
 use crate::error::Problem;
