@@ -26,9 +26,9 @@ async function choose(page, label, name) {
     await page.getByText(name, { exact: true }).waitFor();
 }
 
-/** Lets files fall on the page, as from a folder. */
-async function drop(page, names) {
-    const files = names.map((name) => ({ name, text: readFileSync(path(name), "utf8") }));
+/** Lets files fall on the page, as from a folder: those of a name, or with a text of their own. */
+async function drop(page, given) {
+    const files = given.map((file) => (file.text ? file : { name: file, text: readFileSync(path(file), "utf8") }));
     const transfer = await page.evaluateHandle((files) => {
         const transfer = new DataTransfer();
         for (const { name, text } of files) transfer.items.add(new File([text], name));
@@ -88,8 +88,7 @@ test("a statement is verified with the receipts that it is made of, and takes th
         await page.setViewportSize(PHONE);
         await fits(page);
         const changed = readFileSync(path("../epochs/statement.json"), "utf8").replace(/"share":(\d)/, (_, digit) => `"share":${9 - digit}`);
-        await page.getByLabel("Statement", { exact: true }).fill(changed);
-        await verify(page);
+        await drop(page, [{ name: "changed.json", text: changed }]);
         await page.getByText("this statement does not hold").waitFor();
         await finding(page, "What is owed", "does not hold").waitFor();
     });
