@@ -7,7 +7,7 @@ use openapi::log::tree::{Frontier, TreeHead, nodes_of};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::tiles::{Tiles, number};
+use super::tiles::{self, Tiles, number};
 use super::{Failed, Log, checkpoints};
 
 /// Leaves that are read at once.
@@ -90,8 +90,7 @@ impl Reader {
                 "the leaves before {to} do not have the root that was signed for them"
             )));
         }
-        let read = |entry: &Vec<u8>| str::from_utf8(entry).ok()?.parse().ok();
-        let entries: Option<Vec<Entry>> = rows.iter().map(read).collect();
-        entries.ok_or_else(|| Failed::Damaged(format!("among the leaves {from} to {to} is one that is no entry")))
+        tiles::read_all(&rows)
+            .ok_or_else(|| Failed::Damaged(format!("among the leaves {from} to {to} is one that is no entry")))
     }
 }

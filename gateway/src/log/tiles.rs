@@ -140,9 +140,14 @@ pub(super) async fn bundle(connection: &mut PgConnection, bundle: Tile) -> Resul
 /// What the entries of a bundle say.
 pub(super) async fn entries_of(connection: &mut PgConnection, bundle: Tile) -> Result<Option<Vec<Entry>>, Failed> {
     let Some(entries) = bytes_of(connection, bundle).await? else { return Ok(None) };
-    let read = |entry: &Vec<u8>| str::from_utf8(entry).ok()?.parse().ok();
-    let entries: Option<Vec<Entry>> = entries.iter().map(read).collect();
-    entries.map(Some).ok_or_else(|| Failed::Damaged(format!("in {bundle}, there is something that is no entry")))
+    read_all(&entries)
+        .map(Some)
+        .ok_or_else(|| Failed::Damaged(format!("in {bundle}, there is something that is no entry")))
+}
+
+/// What these leaves say. None when one is no entry.
+pub(super) fn read_all(leaves: &[Vec<u8>]) -> Option<Vec<Entry>> {
+    leaves.iter().map(|entry| str::from_utf8(entry).ok()?.parse().ok()).collect()
 }
 
 async fn bytes_of(connection: &mut PgConnection, bundle: Tile) -> Result<Option<Vec<Vec<u8>>>, sqlx::Error> {

@@ -8,12 +8,13 @@ use openapi::price::BilledTokens;
 use openapi::receipt::check::{Contradiction, Seen};
 use openapi::receipt::jws::{self, Jws, Signer};
 use openapi::receipt::{Alone, AuthorShare, NodeReceipt, Receipt, Shares, VERSION};
-use openapi::units::{Microseconds, Nanocredits};
+use openapi::units::Nanocredits;
 use sqlx::PgPool;
 
 use super::table::{self, Due, Signed};
 use crate::app::App;
 use crate::ledger::account::Account;
+use crate::ledger::earned::microseconds;
 use crate::ledger::split::{self, SplitVersion};
 use crate::log::{self, Entry, Kind};
 
@@ -118,7 +119,7 @@ pub fn receipt(due: &Due, splits: &[SplitVersion], gateways: &[String]) -> anyho
         alone,
         model: noted.model.clone(),
         outcome: due.outcome.clone(),
-        started_at: Microseconds::new(u64::try_from(due.started_at.unix_timestamp_nanos() / 1_000).unwrap_or_default()),
+        started_at: microseconds(due.started_at),
         duration_microseconds: due.duration,
         prompt_tokens: tokens.prompt,
         cached_tokens: tokens.cached,
