@@ -75,6 +75,7 @@ impl Node {
             name: &self.name,
             operator: self.operator,
             region: self.region.as_ref(),
+            is_partner: false,
             denies_data_collection: true,
             quantisation: "Q4_K_M",
             price: Some(self.price),

@@ -31,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::nodes::blobs::Blobs;
 use crate::nodes::direct::dial::Dialler;
+use crate::partners::Partners;
 use crate::prices::Prices;
 use crate::receipts::Receipts;
 use crate::replicas::Replica;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub prices: Prices,
     pub receipts: Receipts,
     pub aliases: Aliases,
+    /// Other gateways.
+    pub partners: Partners,
     pub admissions: Arc<Admissions>,
     pub journal: Journal,
     pub running: Arc<Running>,

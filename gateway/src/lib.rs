@@ -71,6 +71,8 @@ pub mod epochs;
 
 pub mod authors;
 
+pub mod partners;
+
 pub mod payouts;
 
 pub mod nodes;

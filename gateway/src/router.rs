@@ -28,7 +28,7 @@ use crate::log;
 use crate::nodes::direct::advertise;
 use crate::nodes::{blobs, enrol, key, standing, tunnel};
 use crate::responses::routes as responses;
-use crate::{audit_log, authors, organization, payouts, receipts, statuses, v1};
+use crate::{audit_log, authors, organization, partners, payouts, receipts, statuses, v1};
 
 /// The id of a request, which its reply bears as `x-request-id`.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +54,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(v1::embeddings))
         .routes(routes!(v1::estimate))
         .routes(routes!(receipts::routes::show))
+        .routes(routes!(receipts::routes::list))
+        .routes(routes!(partners::routes::proposed))
         // People and scripts, with a session or a management key
         .routes(routes!(api::sessions::sign_in))
         .routes(routes!(api::sessions::refresh))
@@ -120,6 +122,11 @@ fn books() -> OpenApiRouter<App> {
         .routes(routes!(payouts::routes::table, payouts::routes::paid))
         .routes(routes!(payouts::routes::destination, payouts::routes::set_destination))
         .routes(routes!(payouts::routes::change))
+        .routes(routes!(partners::routes::create, partners::routes::list))
+        .routes(routes!(partners::routes::change, partners::routes::end))
+        .routes(routes!(partners::routes::invoices))
+        .routes(routes!(partners::routes::accept))
+        .routes(routes!(partners::routes::nettings, partners::routes::propose))
 }
 
 /// The gateway as a service. Layers from the outside in.

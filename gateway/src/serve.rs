@@ -36,6 +36,7 @@ use crate::metrics::{self, Metrics, Watched};
 use crate::nodes::blobs::Blobs;
 use crate::nodes::direct::dial::Dialler;
 use crate::nodes::{self, Nodes, enrol};
+use crate::partners::{self, Partners};
 use crate::places::{self, Places};
 use crate::prices::{self, Prices};
 use crate::receipts::{self, Receipts};
@@ -80,6 +81,7 @@ pub async fn serve(config: ServeConfig, stop: CancellationToken) -> anyhow::Resu
     app.tasks.spawn(log::run(app.clone()));
     app.tasks.spawn(log::witnesses::run(app.clone()));
     app.tasks.spawn(epochs::run(app.clone()));
+    app.tasks.spawn(partners::run(app.clone()));
     if let Some(file) = &config.sampling_key_file {
         let key =
             std::fs::read_to_string(file).with_context(|| format!("cannot read the key in {}", file.display()))?;
@@ -150,6 +152,7 @@ pub(crate) async fn build(
         prices: Prices::open(&database, config.default_price).await?,
         receipts: Receipts::new()?,
         aliases: Aliases::open(&database).await?,
+        partners: Partners::open(&database).await?,
         admissions: Arc::clone(&accounting.admissions),
         journal: accounting.journal.clone(),
         replica: Arc::clone(&accounting.replica),

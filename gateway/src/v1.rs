@@ -79,7 +79,7 @@ pub async fn estimate(
 /// The models that can be asked now with this key, and the aliases under which they can be asked too.
 #[utoipa::path(get, path = "/v1/models", tag = "OpenAI", security(("key" = [])), responses((status = 200, body = ModelList), Failure))]
 pub async fn models(app: App, caller: Caller) -> Json<ModelList> {
-    Json(listing::allowed(&app, &caller.key.limits).into())
+    Json(listing::allowed(&app, &caller.key).into())
 }
 
 /// One model, by its name, its content address or an alias.
@@ -88,6 +88,6 @@ pub async fn models(app: App, caller: Caller) -> Json<ModelList> {
 pub async fn model(app: App, caller: Caller, Segment(name): Segment) -> Result<Json<Model>, Failure> {
     let meant = app.aliases.stands_for(&name);
     let may_ask = caller.key.limits.allow_model(meant.as_deref().unwrap_or(&name));
-    let found = listing::find(&app, &name).filter(|_| may_ask);
+    let found = listing::find(&app, caller.key.account, &name).filter(|_| may_ask);
     found.map(Json).ok_or_else(|| ApiError::model_not_found(&name).into())
 }

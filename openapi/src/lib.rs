@@ -77,6 +77,8 @@ pub mod statement;
 
 pub mod author;
 
+pub mod netting;
+
 pub mod log;
 
 pub mod verify;

@@ -30,6 +30,7 @@ mod money;
 mod nodes;
 mod operators;
 mod paid;
+mod partners;
 mod processor;
 mod receipts;
 mod refusals;

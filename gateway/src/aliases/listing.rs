@@ -2,26 +2,29 @@
 
 use openapi::model::Model;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::Table;
 use crate::app::App;
-use crate::limits::KeyLimits;
+use crate::auth::key::Key;
 
-/// The models that connected nodes serve, with what these ask for them now.
-fn offered(app: &App) -> Vec<Model> {
+/// The models that connected nodes serve to this account, with what these ask for them now.
+fn offered(app: &App, account: Uuid) -> Vec<Model> {
     let now = OffsetDateTime::now_utc();
-    app.nodes.models(|node, model| app.prices.of(node, model, now).map(|version| version.price))
+    let own_alone = app.partners.asks_as(account);
+    let counts = |node| !(own_alone && app.partners.answers_as(node));
+    app.nodes.models(counts, |node, model| app.prices.of(node, model, now).map(|version| version.price))
 }
 
-/// All that may be asked now within these limits: models, then aliases.
-pub fn allowed(app: &App, limits: &KeyLimits) -> Vec<Model> {
-    under_all_names(&offered(app), &app.aliases.all(), |name| limits.allow_model(name))
+/// All that may be asked now with this key: models, then aliases.
+pub fn allowed(app: &App, key: &Key) -> Vec<Model> {
+    under_all_names(&offered(app, key.account), &app.aliases.all(), |name| key.limits.allow_model(name))
 }
 
-/// What is asked under this name, if that can be asked now.
-pub fn find(app: &App, name: &str) -> Option<Model> {
+/// What this account asks under this name, if that can be asked now.
+pub fn find(app: &App, account: Uuid, name: &str) -> Option<Model> {
     let meant = app.aliases.stands_for(name);
-    let model = named(&offered(app), meant.as_deref().unwrap_or(name)).cloned()?;
+    let model = named(&offered(app, account), meant.as_deref().unwrap_or(name)).cloned()?;
     Some(match meant {
         Some(_) => alias(name, model),
         None => model,

@@ -91,6 +91,7 @@ pub async fn attach(
 ) -> Result<(StatusCode, Json<AttachedNode>), Problem> {
     administrators_only(&user)?;
     let new = NewServer {
+        partner: None,
         name: checked_name(&new.name)?.to_owned(),
         url: new.url,
         key: new.key,

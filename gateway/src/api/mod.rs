@@ -78,7 +78,7 @@ pub async fn me(app: App, user: User) -> Result<Json<Me>, Problem> {
 }
 
 /// A name that people give to a key or the like.
-fn checked_name(name: &str) -> Result<&str, Problem> {
+pub(crate) fn checked_name(name: &str) -> Result<&str, Problem> {
     names::checked(name).ok_or_else(|| Problem::bad_request(names::RULE))
 }
 

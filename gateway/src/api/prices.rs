@@ -134,7 +134,7 @@ fn offered(offer: Option<Offer>, asked: Option<&str>) -> Result<Vec<String>, Pro
 
 /// The names of the models that are served now, by their content addresses.
 fn names(app: &App) -> HashMap<String, String> {
-    app.nodes.models(|_, _| None).into_iter().map(|model| (model.manifest, model.id)).collect()
+    app.nodes.models(|_| true, |_, _| None).into_iter().map(|model| (model.manifest, model.id)).collect()
 }
 
 fn views(rows: Vec<Row>, names: &HashMap<String, String>) -> PriceList {

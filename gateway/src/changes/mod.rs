@@ -1,4 +1,4 @@
-//! What every replica hears of within a second: revoked keys, other limits, prices, preferences and aliases, what operators do
+//! What every replica hears of within a second: revoked keys, other limits, prices, preferences, aliases and partners, what operators do
 //! with their nodes, cancelled requests. Triggers write the table; only a cancel, which has no row of its own, is written here.
 
 mod feed;
@@ -32,6 +32,8 @@ pub enum Change {
     Routing(Uuid),
     /// For which models other names stand.
     Aliases,
+    /// Which other gateways are partners.
+    Partners,
     /// A request is to be ended, wherever it runs.
     Cancel { request: Uuid, account: Uuid },
     /// A replica needs more of this account's credit, or of this limit, than nobody has leased.
@@ -48,6 +50,7 @@ impl Change {
             ("node", _) => Some(Self::Node(subject)),
             ("routing", _) => Some(Self::Routing(subject)),
             ("aliases", _) => Some(Self::Aliases),
+            ("partners", _) => Some(Self::Partners),
             ("short", _) => Some(Self::Short(subject)),
             ("cancel", Some(account)) => Some(Self::Cancel { request: subject, account }),
             _ => None,
@@ -62,6 +65,7 @@ impl Change {
             Self::Node(node) => ("node", node, None),
             Self::Routing(account) => ("routing", account, None),
             Self::Aliases => ("aliases", Uuid::nil(), None),
+            Self::Partners => ("partners", Uuid::nil(), None),
             Self::Short(subject) => ("short", subject, None),
             Self::Cancel { request, account } => ("cancel", request, Some(account)),
         }
@@ -133,6 +137,7 @@ async fn take_in(app: &App, heard: &Heard) -> Result<(), sqlx::Error> {
             Change::Node(id) => app.nodes.register(&app.database, Some(id)).await?,
             Change::Price(node) => app.prices.reload(&app.database, node).await?,
             Change::Aliases => app.aliases.reload(&app.database).await?,
+            Change::Partners => app.partners.reload(&app.database).await?,
             Change::Cancel { request, account } => drop(app.running.cancel(request, account)),
         }
     }
@@ -143,5 +148,6 @@ async fn take_in_everything(app: &App) -> Result<(), sqlx::Error> {
     app.keys.ask_again().await?;
     app.prices.reload_all(&app.database).await?;
     app.aliases.reload(&app.database).await?;
+    app.partners.reload(&app.database).await?;
     app.nodes.register(&app.database, None).await
 }

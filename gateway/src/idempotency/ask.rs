@@ -7,6 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use openapi::error::ApiError;
+use openapi::netting::CLIENT_REQUEST_HEADER;
 use openapi::trace::{TRACE_HEADER, TraceContext};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::{IntoParams, PartialSchema};
@@ -18,6 +19,8 @@ use crate::secrets::Secrets;
 
 const HEADER: &str = "Idempotency-Key";
 const LONGEST: usize = 255;
+/// Bytes of a client's name for its request.
+const LONGEST_NAME: usize = 512;
 
 /// A request's own id, and the key that it shares with the same request sent before.
 pub struct Submission {
@@ -25,6 +28,8 @@ pub struct Submission {
     pub(super) key: Option<Key>,
     /// The client's span.
     pub(super) trace: Option<TraceContext>,
+    /// What the client calls the request.
+    pub(super) client_request: Option<String>,
 }
 
 /// An `Idempotency-Key`, and the path that it was sent to.
@@ -42,7 +47,7 @@ impl<S: Sync> FromRequestParts<S> for Submission {
         let key = text.map(|text| Key { text, path: parts.uri.path().to_owned() });
         // One that says nothing is as good as none, as the specification has it.
         let trace = parts.headers.get(TRACE_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
-        Ok(Self { id, key, trace })
+        Ok(Self { id, key, trace, client_request: client_request(&parts.headers) })
     }
 }
 
@@ -50,8 +55,20 @@ impl IntoParams for Submission {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let about = "The same key with the same body answers with the first result for 24 hours, and bills once";
         let parameter = ParameterBuilder::new().name(HEADER).parameter_in(ParameterIn::Header);
-        vec![parameter.description(Some(about)).schema(Some(String::schema())).build()]
+        let own = ParameterBuilder::new().name(CLIENT_REQUEST_HEADER).parameter_in(ParameterIn::Header);
+        let name = "Your own name for the request, which its receipt is listed with: 1 to 512 visible ASCII characters";
+        vec![
+            parameter.description(Some(about)).schema(Some(String::schema())).build(),
+            own.description(Some(name)).schema(Some(String::schema())).build(),
+        ]
     }
+}
+
+/// As OpenAI has it, for whoever looks for a request later; one that can't be shown as it came is as good as none.
+fn client_request(headers: &HeaderMap) -> Option<String> {
+    let name = headers.get(CLIENT_REQUEST_HEADER)?.to_str().ok()?;
+    let is_shown = (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+    is_shown.then(|| name.to_owned())
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {

@@ -66,8 +66,8 @@ pub async fn serve_with<C>(
 where
     C: Future<Output = Result<Response, Failure>> + Send + 'static,
 {
-    let Submission { id, key, trace } = submission;
-    let named = Named { caller: trace, ..Named::of(id) };
+    let Submission { id, key, trace, client_request } = submission;
+    let named = Named { caller: trace, client_request, ..Named::of(id) };
     let Some(key) = key else { return compute(app.clone(), caller, named, body).await };
     let ask = asked(app, Ask::each(&app.secrets, (caller.key.account, id), &key, &body)).await?;
     // Whoever reads along does so with a key of their own.

@@ -135,6 +135,7 @@ impl Attempt {
             request_commitment: self.sealed.request,
             answer_commitment: self.first_byte.map(|_| self.sealed.answer.end()),
             authors: self.model.authors.clone(),
+            client_request: None,
         }
     }
 

@@ -44,7 +44,7 @@ impl View<'_> {
         ask: &Ask,
     ) -> Option<Exclusion> {
         let preference = &self.request.preference;
-        let exclusion = with_attributes(node, Some((served, price)), |attributes| {
+        let exclusion = with_attributes(self.app, node, Some((served, price)), |attributes| {
             preference.excludes(attributes, &self.request.parameters)
         });
         let energy = || match ask.excludes(&self.candidate_at(node, price))? {
@@ -57,7 +57,7 @@ impl View<'_> {
 
     /// Whether the node is one that this name means.
     pub(super) fn is_called(&self, node: &Node, name: &Name) -> bool {
-        with_attributes(node, None, |attributes| name.is(attributes))
+        with_attributes(self.app, node, None, |attributes| name.is(attributes))
     }
 
     /// What is compared.
@@ -127,6 +127,7 @@ fn asks_for_energy(preference: &Preference) -> bool {
 }
 
 fn with_attributes<T>(
+    app: &App,
     node: &Node,
     served: Option<(&ServedModel, Option<Price>)>,
     ask: impl FnOnce(&Attributes<'_>) -> T,
@@ -137,6 +138,7 @@ fn with_attributes<T>(
         name: &registered.name,
         operator: registered.operator,
         region: offer.region.as_ref(),
+        is_partner: app.partners.answers_as(node.id),
         denies_data_collection: offer.denies_data_collection,
         quantisation: served.map_or("", |(served, _)| &served.quantisation),
         price: served.and_then(|(_, price)| price),

@@ -72,18 +72,20 @@ use terms::Terms;
 
 /// A request's own id, and that of the request in whose name it is billed: another one when it is computed again under an
 /// `Idempotency-Key`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Named {
     pub id: Uuid,
     pub billed_as: Uuid,
     /// Its client's span.
     pub caller: Option<TraceContext>,
+    /// What its client calls it.
+    pub client_request: Option<String>,
 }
 
 impl Named {
     /// A request that is billed in its own name.
     pub fn of(id: Uuid) -> Self {
-        Self { id, billed_as: id, caller: None }
+        Self { id, billed_as: id, caller: None, client_request: None }
     }
 }
 
@@ -114,7 +116,11 @@ pub async fn serve_with(
     routing: &Preference,
 ) -> Result<Response, Failure> {
     let (arrived, trace) = (Instant::now(), app.traces.begin(named.id, named.caller));
-    let request = Request::read(endpoint, body, routing)?.meant(|name| app.aliases.stands_for(name))?;
+    let mut request = Request::read(endpoint, body, routing)?.meant(|name| app.aliases.stands_for(name))?;
+    if app.partners.asks_as(caller.key.account) {
+        // Or two gateways would hand it to each other.
+        request.preference.partners = Some(false);
+    }
     let request = Arc::new(request);
     if !request.models.iter().any(|model| app.nodes.is_known(model)) {
         return Err(ApiError::model_not_found(request.model()).into());
@@ -165,7 +171,7 @@ fn check_kind(app: &App, request: &Request) -> Result<(), ApiError> {
 
 /// Lets a request in: holds what it may cost at most, notes it in the journal, and opens its meter.
 async fn admit(app: &App, caller: Caller, named: Named, request: &Request) -> Result<Meter, Refusal> {
-    let Named { id, billed_as, .. } = named;
+    let Named { id, billed_as, client_request, .. } = named;
     let started_at = OffsetDateTime::now_utc();
     let context = context_length(app, request);
     let terms = Terms::of(request, context, started_at);
@@ -179,6 +185,7 @@ async fn admit(app: &App, caller: Caller, named: Named, request: &Request) -> Re
         model: request.model().to_owned(),
         streamed: request.stream,
         started_at,
+        client_request,
     };
     let (hold, terms) = if app.metering {
         app.journal.may_admit().map_err(|_| Refusal::Full)?;

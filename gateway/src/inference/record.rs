@@ -75,6 +75,9 @@ pub struct OpenRequest {
     pub streamed: bool,
     #[serde(with = "time::serde::rfc3339")]
     pub started_at: OffsetDateTime,
+    /// What its client calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_request: Option<String>,
 }
 
 impl OpenRequest {
@@ -134,6 +137,9 @@ pub struct Noted {
     /// None when the client got nothing of it.
     pub answer_commitment: Option<Commitment>,
     pub authors: Vec<String>,
+    /// What its client calls the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_request: Option<String>,
 }
 
 /// What became of one try.

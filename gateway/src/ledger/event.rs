@@ -24,6 +24,10 @@ pub enum Kind {
     Adjustment,
     /// Earnings left the ledger.
     Payout,
+    /// What a partner has billed is another amount than its share of what was paid here.
+    Invoice,
+    /// What a partner has earned pays for what it has used.
+    Netting,
 }
 
 impl Kind {
@@ -36,6 +40,8 @@ impl Kind {
             Self::Refund => "refund",
             Self::Adjustment => "adjustment",
             Self::Payout => "payout",
+            Self::Invoice => "invoice",
+            Self::Netting => "netting",
         }
     }
 }

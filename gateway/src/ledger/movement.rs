@@ -26,6 +26,8 @@ pub enum Movement {
     Adjustment { account: Uuid, against: Against, direction: Direction },
     /// Earnings of an operator or an author that leave the ledger.
     Payout(Account),
+    /// Earnings of an account's nodes that it spends here: what a partner has earned pays for what it has used.
+    Netting(Uuid),
 }
 
 /// The other side of an adjustment.
@@ -127,6 +129,7 @@ impl Movement {
             Self::Refund { .. } => Kind::Refund,
             Self::Adjustment { .. } => Kind::Adjustment,
             Self::Payout(_) => Kind::Payout,
+            Self::Netting(_) => Kind::Netting,
         }
     }
 
@@ -153,6 +156,7 @@ impl Movement {
             }
             Self::Payout(earner @ (Account::Operator(_) | Account::Author(_))) => (earner.clone(), Account::External),
             Self::Payout(_) => return Err(Refused::Wrong("Payouts are for operators and authors.")),
+            Self::Netting(account) => (Account::Operator(*account), Account::Customer(*account)),
         };
         let nanocredits = amount.to_bigint();
         Ok(vec![Posting { account: from, nanocredits: -nanocredits }, Posting { account: to, nanocredits }])
@@ -172,6 +176,10 @@ impl Movement {
                 enough(available(connection, *account).await?, amount)
             }
             Self::Payout(earner) => enough(locked_balance(connection, earner).await?, amount),
+            Self::Netting(account) => {
+                lock(connection, &[Account::Customer(*account), Account::Operator(*account)]).await?;
+                enough(locked_balance(connection, &Account::Operator(*account)).await?, amount)
+            }
         }
     }
 }

@@ -32,14 +32,21 @@ pub async fn publish(connection: &mut PgConnection, kind: Kind, documents: &[Str
     queue::enqueue(connection, &entries).await
 }
 
+/// The document of a digest that is kept for everybody.
+///
+/// # Errors
+/// When the database fails.
+pub async fn document(database: &PgPool, hash: &[u8]) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!("select document from log_documents where hash = $1", hash).fetch_optional(database).await
+}
+
 /// The document of this digest, in hexadecimal, if it is public and still kept.
 ///
 /// # Errors
 /// When the database fails.
 pub(super) async fn find(database: &PgPool, digest: &str) -> Result<Option<String>, sqlx::Error> {
     let Some(hash) = HEXLOWER.decode(digest.as_bytes()).ok().filter(|hash| hash.len() == 32) else { return Ok(None) };
-    let found = sqlx::query_scalar!("select document from log_documents where hash = $1", &hash);
-    match found.fetch_optional(database).await? {
+    match self::document(database, &hash).await? {
         Some(document) => Ok(Some(document)),
         None => receipts::table::of_digest(database, &hash).await,
     }

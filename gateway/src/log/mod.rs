@@ -53,7 +53,7 @@ use alarm::{Alarm, Part};
 use keys::Keys;
 
 pub use alarm::Figures;
-pub use documents::publish;
+pub use documents::{document, publish};
 pub use openapi::log::entry::{Entry, Kind};
 pub use prove::{index_of, indices_of};
 pub use queue::enqueue;

@@ -1,7 +1,7 @@
 //! Reading a part of the log for the gateway's own use, held against the heads that were signed: whoever changes rows is not
 //! believed.
 
-use openapi::log::entry::Entry;
+use openapi::log::entry::{Entry, Kind};
 use openapi::log::hash::Hash;
 use openapi::log::tree::{Frontier, TreeHead, nodes_of};
 use sqlx::PgConnection;
@@ -53,6 +53,28 @@ impl Log {
         let first = sqlx::query_scalar!("select signed_at from log_checkpoints order by size limit 1");
         first.fetch_optional(connection).await
     }
+}
+
+/// The leaves between two indices that are receipts, as rows have them, and how far that was looked: never beyond a checkpoint.
+///
+/// # Errors
+/// When the database fails.
+pub async fn receipts_between(
+    connection: &mut PgConnection,
+    (from, to): (u64, u64),
+) -> Result<(Vec<(u64, Entry)>, u64), sqlx::Error> {
+    let rows = sqlx::query!(
+        "select index, entry from log_leaves where index >= $1 and index < $2 order by index",
+        number(from),
+        number(to)
+    );
+    let rows = rows.fetch_all(connection).await?;
+    let until = rows.last().map_or(from, |last| last.index.unsigned_abs() + 1);
+    let read = rows.into_iter().filter_map(|row| {
+        let entry: Entry = std::str::from_utf8(&row.entry).ok()?.parse().ok()?;
+        (entry.kind == Kind::Receipt).then_some((row.index.unsigned_abs(), entry))
+    });
+    Ok((read.collect(), until))
 }
 
 impl Reader {

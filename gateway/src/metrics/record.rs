@@ -107,6 +107,7 @@ mod tests {
             model: "m".to_owned(),
             streamed: true,
             started_at: OffsetDateTime::UNIX_EPOCH,
+            client_request: None,
         };
         let mut record = RequestRecord::without_answer(open, Outcome::Completed, 200);
         record.completion_tokens = 4;

@@ -97,6 +97,9 @@ fn unwanted(exclusion: Exclusion, region: Option<&Region>) -> String {
             "Requests name the nodes that they want, and yours is not among them."
         }
         (Exclusion::Ignored, _) => "Requests name your node as one that they don't want.",
+        (Exclusion::Partner, _) => {
+            "Requests were not to leave the gateway, or came from one: its own nodes answer these, and a partner does not."
+        }
         (Exclusion::WrongRegion, None) => "Requests asked for a region and your node has none: set COMMONWATT_REGION.",
         (Exclusion::WrongRegion, Some(region)) => {
             return format!("Requests asked for other regions than {region}, where your node says it is.");

@@ -10,10 +10,11 @@ use uuid::Uuid;
 use super::Nodes;
 
 impl Nodes {
-    /// The models that can be asked now, by name. `price` says what a node asks for a model, by its content address.
-    pub fn models(&self, price: impl Fn(Uuid, &str) -> Option<Price>) -> Vec<Model> {
+    /// The models that can be asked now of the nodes that count, by name. `price` says what a node asks for a model, by its
+    /// content address.
+    pub fn models(&self, counts: impl Fn(Uuid) -> bool, price: impl Fn(Uuid, &str) -> Option<Price>) -> Vec<Model> {
         let mut models: BTreeMap<String, Model> = BTreeMap::new();
-        for node in self.all() {
+        for node in self.all().into_iter().filter(|node| counts(node.id)) {
             let way = node.best();
             for served in way.models() {
                 let model = models.entry(served.name.clone()).or_insert_with(|| {
@@ -54,12 +55,12 @@ mod tests {
             asks(scripted[at].id, Nanocredits::new(prompt), Nanocredits::new(completion))
         });
         let price = |node, _: &str| [one, two].into_iter().find(|(id, _)| *id == node).map(|(_, price)| price);
-        let models = nodes.models(price);
+        let models = nodes.models(|_| true, price);
         assert_eq!(models.len(), 1);
         assert_eq!((models[0].id.as_str(), models[0].nodes, models[0].context_length), (MODEL, Some(3), 512));
         let prices = models[0].prices.unwrap();
         assert_eq!((prices.lowest.prompt.get(), prices.lowest.completion.get()), (3, 7));
         assert_eq!((prices.highest.prompt.get(), prices.highest.completion.get()), (5, 9));
-        assert_eq!(nodes.models(|_, _| None)[0].prices, None);
+        assert_eq!(nodes.models(|_| true, |_, _| None)[0].prices, None);
     }
 }

@@ -64,7 +64,7 @@ async fn a_node_s_places_are_for_all_of_its_models_together() {
     drop(one);
     assert_eq!((room(&live, now).is_ok(), live.in_flight()), (true, 1), "each is counted once and given back once");
     drop(two);
-    let listed: Vec<_> = nodes.models(|_, _| None).into_iter().map(|model| (model.id, model.nodes)).collect();
+    let listed: Vec<_> = nodes.models(|_| true, |_, _| None).into_iter().map(|model| (model.id, model.nodes)).collect();
     assert_eq!(listed, [("other".to_owned(), Some(1)), (MODEL.to_owned(), Some(1))]);
 }
 

@@ -42,7 +42,8 @@ pub struct Which {
 }
 
 /// Makes payouts of what is owed to operators and to authors whom somebody has claimed: of each party's closing, and at most of
-/// what the ledger holds of theirs, what no open payout is about yet, from the minimum on. Called when an epoch is closed, in its
+/// what the ledger holds of theirs, what no open payout is about yet, from the minimum on. A partner is paid what was agreed to
+/// be left when both had offset what they owe. Called when an epoch is closed, in its
 /// transaction, after its row and its events are written: what was paid since it ended is not taken off the closing yet, and
 /// not owed again. Says how many.
 ///
@@ -60,15 +61,21 @@ pub async fn owe(
         "with paid_since as (
              select p.party, sum(p.nanocredits)::bigint as nanocredits from payouts p
              where p.state = 'paid' and not exists (select from epoch_events e where e.event_id = p.event_id)
-             group by p.party)
+             group by p.party),
+         agreed as (
+             select 'operator:' || p.account_id as party, coalesce(sum(greatest(n.we_owe - n.they_owe, 0)), 0)::bigint
+                 - coalesce((select sum(x.nanocredits) from payouts x
+                     where x.party = 'operator:' || p.account_id and x.state <> 'cancelled'), 0)::bigint as nanocredits
+             from partners p left join nettings n on n.partner_id = p.id group by p.account_id)
          insert into payouts (id, epoch, party, nanocredits)
          select id, $1, party, owed from (
-             select c.id, c.party, least(c.closing - coalesce(s.nanocredits, 0), coalesce(b.nanocredits, 0)) - coalesce((
-                 select sum(p.nanocredits) from payouts p where p.party = c.party and p.state in ('due', 'held')), 0)::bigint
-                 as owed
+             select c.id, c.party, least(least(c.closing - coalesce(s.nanocredits, 0), coalesce(b.nanocredits, 0)) - coalesce((
+                 select sum(p.nanocredits) from payouts p where p.party = c.party and p.state in ('due', 'held')), 0)::bigint,
+                 g.nanocredits) as owed
              from unnest($2::uuid[], $3::text[], $4::bigint[]) as c (id, party, closing)
              left join balances b on b.account = c.party
              left join paid_since s on s.party = c.party
+             left join agreed g on g.party = c.party
              where starts_with(c.party, 'operator:') or (starts_with(c.party, 'author:')
                  and exists (select from author_claims a where a.author = substr(c.party, 8)))) as claimed
          where owed >= greatest($5::bigint, 1)

@@ -378,3 +378,25 @@ pub async fn of_request(database: &PgPool, account: Uuid, request: Uuid) -> Resu
     });
     kept.collect()
 }
+
+/// Of the receipts of these SHA-256s those that this account has paid for, by these.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_account(
+    connection: &mut PgConnection,
+    account: Uuid,
+    digests: &[Vec<u8>],
+) -> Result<HashMap<Vec<u8>, Kept>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select r.request_id, r.attempt, r.noted::text as "noted!", r.receipt, r.kid, r.digest as "digest!" from receipts r
+           join requests q on q.id = r.request_id where r.digest = any($1) and q.account_id = $2"#,
+        digests,
+        account
+    );
+    let kept = rows.fetch_all(connection).await?.into_iter().map(|row| {
+        let id = ReceiptId { request: row.request_id, attempt: row.attempt.unsigned_abs() };
+        Ok((row.digest, Kept { id, noted: noted(&row.noted)?, signed: row.receipt.zip(row.kid) }))
+    });
+    kept.collect()
+}

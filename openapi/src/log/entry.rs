@@ -23,6 +23,8 @@ pub enum Kind {
     Statement,
     /// An epoch that is closed.
     Epoch,
+    /// What this gateway and another have offset.
+    Netting,
     /// What was found out about a node.
     Verdict,
     /// A key that signs receipts.
@@ -43,13 +45,14 @@ pub struct Entry {
 pub struct NoEntry;
 
 impl Kind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Receipt,
         Self::PriceList,
         Self::Manifest,
         Self::Split,
         Self::Statement,
         Self::Epoch,
+        Self::Netting,
         Self::Verdict,
         Self::Key,
     ];
@@ -63,6 +66,7 @@ impl Kind {
             Self::Split => "split",
             Self::Statement => "statement",
             Self::Epoch => "epoch",
+            Self::Netting => "netting",
             Self::Verdict => "verdict",
             Self::Key => "key",
         }

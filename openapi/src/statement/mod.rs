@@ -87,7 +87,7 @@ pub struct Movement {
     pub event: Uuid,
     /// In microseconds since 1970.
     pub at: Microseconds,
-    /// `payout`, `grant`, `adjustment` or `refund`.
+    /// `payout`, `grant`, `adjustment`, `refund`, `invoice` or `netting`.
     pub kind: String,
     /// Below zero when it left the party.
     pub nanocredits: i64,

@@ -15,6 +15,7 @@ use crate::error::echo;
 use crate::log::entry::{Entry, Kind};
 use crate::log::hash::Hash;
 use crate::log::tree::{Frontier, TreeHead};
+use crate::netting::Agreed;
 use crate::price::{Price, Split};
 use crate::receipt::Receipt;
 use crate::receipt::jws::Jws;
@@ -183,6 +184,10 @@ impl Follower {
                 if self.prices.insert(version, price.clone()).is_some_and(|before| before != price) {
                     followed.says(What::Prices, &format!("price {version} is logged twice, and not as the same"));
                 }
+            }
+            Kind::Netting => {
+                let agreed = Jws::read(document).and_then(|jws| read::claims::<Agreed>(&jws));
+                agreed.map_err(|error| error.to_string())?;
             }
             Kind::Manifest | Kind::Verdict => {}
         }

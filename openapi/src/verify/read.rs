@@ -21,7 +21,7 @@ const LONGEST_CONTENT: usize = 64 << 20;
 const OBJECT: &str = "receipt";
 
 /// What `GET /v1/receipts/{id}` says; of a JWS that stands alone only that.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     object: String,
@@ -34,6 +34,11 @@ pub(super) struct File {
     pub(super) salt: Option<Salt>,
     #[serde(default)]
     pub(super) proof: Option<String>,
+    /// The proof says it too.
+    #[serde(default, rename = "index")]
+    _index: Option<u64>,
+    #[serde(default, rename = "client_request_id")]
+    _client_request_id: Option<String>,
     /// The request's other attempts, for whoever wants to fetch them.
     #[serde(default, rename = "others")]
     _others: Vec<ReceiptId>,
@@ -57,7 +62,7 @@ pub(super) fn receipt(bytes: &[u8]) -> Result<File, Unreadable> {
     let text = text(Input::Receipt, bytes, LONGEST_RECEIPT)?.trim();
     if !text.starts_with('{') {
         let (object, receipt) = (OBJECT.to_owned(), text.to_owned());
-        return Ok(File { object, id: None, receipt, kid: None, salt: None, proof: None, _others: Vec::new() });
+        return Ok(File { object, receipt, ..File::default() });
     }
     let file: File = serde_json::from_str(text).map_err(|error| Input::Receipt.is_not(&error))?;
     if file.object == OBJECT { Ok(file) } else { Err(Input::Receipt.is_not(&"its object is not 'receipt'")) }

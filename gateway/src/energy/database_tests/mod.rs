@@ -67,6 +67,7 @@ fn record(node: Uuid, id: Uuid, energies: &[Energy]) -> RequestRecord {
         model: "m".to_owned(),
         streamed: true,
         started_at: noon(),
+        client_request: None,
     };
     let attempt = |(at, energy): (usize, &Energy)| {
         let delivered = at + 1 == energies.len();

@@ -65,6 +65,12 @@ impl World {
         Self { database, log, signer, customer: payer, operators, nodes }
     }
 
+    /// The customer, as a user.
+    pub(crate) async fn user(&self) -> Uuid {
+        let owner = sqlx::query_scalar!("select id from users where email = 'payer@example.com'");
+        owner.fetch_one(&self.database).await.unwrap()
+    }
+
     /// Requests of the last ten days, some free.
     pub(crate) fn ask(&self, count: usize, random: &mut Rng) -> Vec<Asked> {
         let now = OffsetDateTime::now_utc();
@@ -178,6 +184,7 @@ fn noted(asked: &Asked) -> Noted {
         request_commitment: SALT.request(b"{}"),
         answer_commitment: None,
         authors: asked.authors.clone(),
+        client_request: None,
     }
 }
 

@@ -170,7 +170,10 @@ impl Meter {
         let admission = &self.admission;
         admission.entry.ends(running.number);
         self.energy = running.used.as_ref().map(|used| running.terms.capped(&used.energy));
-        let record = running.close(&admission.app, &self.said, admission.terms.prompt, outcome);
+        let mut record = running.close(&admission.app, &self.said, admission.terms.prompt, outcome);
+        if let Some(noted) = &mut record.noted {
+            noted.client_request.clone_from(&admission.request.client_request);
+        }
         if let Some(trace) = &mut self.trace {
             let times = Try { began: running.started, first_byte: running.first_byte };
             trace.tried(&running.name, &admission.request.endpoint, &record, times);

@@ -57,6 +57,7 @@ impl World {
             model: "m".to_owned(),
             streamed: true,
             started_at: OffsetDateTime::now_utc(),
+            client_request: None,
         };
         let attempt = |attempt, outcome| AttemptRecord {
             request_id: request.id,

@@ -30,6 +30,7 @@ enum Step {
     PayOperator(u64),
     PayAuthor(u64),
     PayCustomer(u64),
+    Net(u64),
     /// The same again, with the same key.
     Repeat(usize),
     /// Something else with a key that was used.
@@ -55,6 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => amount().prop_map(Step::PayOperator),
         1 => amount().prop_map(Step::PayAuthor),
         1 => amount().prop_map(Step::PayCustomer),
+        1 => amount().prop_map(Step::Net),
         1 => any::<usize>().prop_map(Step::Repeat),
         1 => any::<usize>().prop_map(Step::Clash),
     ]
@@ -96,6 +98,11 @@ impl Model {
                 (earner.to_string(), "external".to_owned(), earned)
             }
             Movement::Payout(_) => return false,
+            Movement::Netting(account) => {
+                let earner = Account::Operator(*account).to_string();
+                let earned = balance(&earner);
+                (earner, Account::Customer(*account).to_string(), earned)
+            }
         };
         let (less, more) = (balance(&from) - amount, balance(&to) + amount);
         let fits = |balance: i128| i64::try_from(balance).is_ok();
@@ -143,6 +150,7 @@ async fn run(database: &PgPool, steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::PayOperator(nanocredits) => (Movement::Payout(Account::Operator(account)), nanocredits, None),
             Step::PayAuthor(nanocredits) => (Movement::Payout(Account::author("A").unwrap()), nanocredits, None),
             Step::PayCustomer(nanocredits) => (Movement::Payout(Account::Customer(account)), nanocredits, None),
+            Step::Net(nanocredits) => (Movement::Netting(account), nanocredits, None),
             Step::Repeat(_) | Step::Clash(_) if done.is_empty() => continue,
             Step::Repeat(at) => {
                 let (movement, nanocredits, key) = done[at % done.len()].clone();

@@ -6,8 +6,9 @@ use openapi::error::ApiError;
 use openapi::fields::Fields;
 use openapi::price::Price;
 use openapi::upstream::{self, Endpoint, Facts};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use crate::nodes::preference::{MaxPrice, Preference};
 use crate::nodes::{Call, unix_seconds};
 
 /// A token of a prompt has about so many bytes, at the least: a context has room for what remains.
@@ -24,6 +25,8 @@ pub(super) struct Model {
     pub(super) name: String,
     pub(super) upstream_name: String,
     pub(super) context_length: u32,
+    /// More it must not ask for a token.
+    pub(super) max_price: Option<Price>,
 }
 
 /// A request for the server, and what its answer is to be translated to.
@@ -47,7 +50,10 @@ impl Asked {
         let is_open = endpoint == Endpoint::Chat && !limited;
         let most = if is_open { room(model.context_length, body.len()) } else { call.max_tokens };
         let seed = call.request.as_u128() as i64;
-        let upstream = upstream::request(endpoint, body, &model.upstream_name, most, seed)?;
+        let mut upstream = upstream::request(endpoint, body, &model.upstream_name, most, seed)?;
+        if let Some(price) = &model.max_price {
+            upstream = with_provider(&upstream, price);
+        }
         let include_usage = fields.take("stream_options")?.is_some_and(|options| options["include_usage"] == true);
         Ok(Self {
             endpoint,
@@ -67,6 +73,15 @@ impl Asked {
             },
         })
     }
+}
+
+/// The body with OpenRouter's `provider.max_price`, which gateways understand.
+fn with_provider(body: &[u8], price: &Price) -> Vec<u8> {
+    let max_price = MaxPrice { prompt: Some(price.prompt.max(price.cached)), completion: Some(price.completion) };
+    let provider = Preference { max_price: Some(max_price), ..Preference::default() };
+    let mut body: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+    body.insert("provider".to_owned(), provider.to_value());
+    Value::Object(body).to_string().into_bytes()
 }
 
 const fn prefix(endpoint: Endpoint) -> &'static str {
@@ -100,7 +115,12 @@ mod tests {
     use super::*;
 
     fn asked(endpoint: Endpoint, body: &str) -> (Asked, Value) {
-        let model = Model { name: "small".to_owned(), upstream_name: "org/small".to_owned(), context_length: 4096 };
+        asked_of(None, endpoint, body)
+    }
+
+    fn asked_of(max_price: Option<Price>, endpoint: Endpoint, body: &str) -> (Asked, Value) {
+        let model =
+            Model { name: "small".to_owned(), upstream_name: "org/small".to_owned(), context_length: 4096, max_price };
         let (price, energy) = (Price::default(), EnergyTerms::default());
         let call = Call {
             request: Uuid::now_v7(),
@@ -127,6 +147,17 @@ mod tests {
         let (limited, sent) = asked(Endpoint::Completion, r#"{"model":"small","prompt":["a","b"],"n":2}"#);
         assert_eq!((limited.choices, &sent["max_tokens"]), (4, &16.into()));
         assert!(limited.facts.id.starts_with("cmpl-") && !limited.facts.stream);
+    }
+
+    #[test]
+    fn a_gateway_is_told_what_a_token_may_cost() {
+        let price = "120,500,1500".parse().unwrap();
+        let (_, sent) = asked_of(Some(price), Endpoint::Chat, r#"{"messages":[],"provider":{"sort":"price"}}"#);
+        assert_eq!(sent["provider"], serde_json::json!({"max_price": {"prompt": 0.5, "completion": 1.5}}));
+        assert_eq!(
+            Preference::read(Some(&sent["provider"])).unwrap().max_price.unwrap().completion,
+            Some(price.completion)
+        );
     }
 
     #[test]

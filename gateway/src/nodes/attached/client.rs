@@ -18,6 +18,8 @@ use hyper::{Method, Request, Response, Uri};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::client::legacy::{self, Builder};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use openapi::netting::CLIENT_REQUEST_HEADER;
+use openapi::receipt::ReceiptId;
 use tower_service::Service;
 
 use crate::nodes::connection::{PING_EVERY, PING_TIMEOUT};
@@ -29,7 +31,7 @@ const IDLE: Duration = Duration::from_secs(4);
 
 /// One server's client.
 #[derive(Clone)]
-pub(super) struct Client {
+pub(crate) struct Client {
     url: Arc<NodeUrl>,
     authorization: Option<HeaderValue>,
     pool: legacy::Client<Connector, Full<Bytes>>,
@@ -40,7 +42,7 @@ impl Client {
     ///
     /// # Errors
     /// When the key can't stand in a header.
-    pub(super) fn new(dialler: Arc<Dialler>, url: NodeUrl, key: Option<&str>) -> anyhow::Result<Self> {
+    pub(crate) fn new(dialler: Arc<Dialler>, url: NodeUrl, key: Option<&str>) -> anyhow::Result<Self> {
         let url = Arc::new(url);
         let authorization = key.map(|key| HeaderValue::try_from(format!("Bearer {key}"))).transpose();
         let mut authorization =
@@ -57,15 +59,23 @@ impl Client {
         Ok(Self { url, authorization, pool })
     }
 
-    /// Sends a request to a path below the URL, and waits for the head of the answer. Dropping the future, or the answer's
-    /// body, takes the request back.
+    /// Sends a request to a path below the URL, under a name of ours if it has one, and waits for the head of the answer.
+    /// Dropping the future, or the answer's body, takes the request back.
     ///
     /// # Errors
     /// What went wrong, for the log.
-    pub(super) async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, String> {
+    pub(crate) async fn send(
+        &self,
+        (method, path): (Method, &str),
+        name: Option<ReceiptId>,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, String> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if let Some(name) = name {
+            request = request.header(CLIENT_REQUEST_HEADER, name.to_string());
         }
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);

@@ -10,14 +10,14 @@ use openapi::region::Region;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-const MOST_MODELS: usize = 100;
+pub(super) const MOST_MODELS: usize = 100;
 const MOST_SLOTS: u32 = 10_000;
 const LONGEST_NAME: usize = 200;
 /// What nobody has said.
 const UNKNOWN: &str = "unknown";
 
 /// An attached server, but for its URL and its key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
     pub models: Vec<DescribedModel>,
@@ -56,6 +56,9 @@ pub struct DescribedModel {
     /// Nanocredits per token; the gateway's default if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
+    /// Nanocredits per token that the server itself may ask: it is sent to it as OpenRouter's `provider.max_price`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_price: Option<Price>,
 }
 
 impl Description {
@@ -116,7 +119,7 @@ impl DescribedModel {
         if self.context_length == 0 {
             return Err("A model's 'context_length' is at least 1 token.".to_owned());
         }
-        if self.price.is_some_and(|price| !price.is_sane()) {
+        if [self.price, self.max_price].into_iter().flatten().any(|price| !price.is_sane()) {
             return Err(format!("A token costs at most {} nanocredits, which is one credit.", Price::HIGHEST.get()));
         }
         Ok(())
@@ -153,6 +156,7 @@ pub(super) mod tests {
             licence: None,
             authors: Vec::new(),
             price: None,
+            max_price: None,
         };
         let models = vec![model];
         Description { models, slots: 4, region: None, denies_data_collection: false, zone: Some("DE".to_owned()) }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Attached, table};
+use super::{Attached, mirror, table};
 use crate::app::App;
 use crate::nodes::dialled::Joined;
 use crate::nodes::direct::url::{NodeUrl, PlainText, Purpose};
@@ -39,6 +39,7 @@ pub(in super::super) async fn follow(app: &App, id: Uuid) -> anyhow::Result<()> 
     tokio::select! {
         () = dismissed.cancelled() => Ok(()),
         failed = failure(&server) => Err(failed),
+        failed = mirror::follow(app, id, &server, &row.description), if row.is_partner => Err(failed),
     }
 }
 

@@ -6,7 +6,7 @@ mod answer;
 
 mod asked;
 
-mod client;
+pub(crate) mod client;
 
 pub mod described;
 
@@ -15,6 +15,8 @@ mod estimate;
 pub(super) mod follow;
 
 mod limit;
+
+mod mirror;
 
 pub mod table;
 
@@ -36,6 +38,7 @@ use hyper::http::response::Builder;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use openapi::error::ApiError;
 use openapi::node::{COUNT_PATH, LIMIT_PATH};
+use openapi::receipt::ReceiptId;
 use openapi::upstream::{Endpoint, Head, LONGEST_ERROR, Refusal};
 use uuid::Uuid;
 
@@ -79,6 +82,7 @@ impl Attached {
                 name: model.name.clone(),
                 upstream_name: model.upstream_name.clone(),
                 context_length: model.context_length,
+                max_price: model.max_price,
             };
             (model.manifest().id(), by_both_names)
         });
@@ -91,7 +95,7 @@ impl Attached {
     /// # Errors
     /// What is wrong, and what to do about it.
     pub(super) async fn probe(&self) -> anyhow::Result<()> {
-        let answer = self.client.send(Method::GET, "/models", Bytes::new()).await;
+        let answer = self.client.send((Method::GET, "/models"), None, Bytes::new()).await;
         let status = answer.map_err(anyhow::Error::msg)?.status();
         match status.as_u16() {
             200 => Ok(()),
@@ -131,8 +135,9 @@ impl Attached {
         };
         let allowance = self.limits.begin(call);
         let (client, sent) = (self.client.clone(), asked.body.clone());
+        let name = ReceiptId { request: call.request, attempt: call.attempt };
         let ask = async move {
-            let answer = client.send(Method::POST, endpoint.path(), sent).await;
+            let answer = client.send((Method::POST, endpoint.path()), Some(name), sent).await;
             judge(answer.map_err(Refusal::Failed)?).await
         };
         let mut coming = ask.boxed();

@@ -9,13 +9,16 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::described::Description;
-use super::{Attached, follow};
+use super::{Attached, follow, mirror};
 use crate::app::App;
 use crate::nodes::direct::url::{NodeUrl, PlainText, Purpose};
 use crate::nodes::enrol;
+use crate::partners;
 
 /// An attached server to be.
 pub struct NewServer {
+    /// It is this partner.
+    pub partner: Option<Uuid>,
     pub name: String,
     pub url: String,
     pub key: Option<String>,
@@ -37,6 +40,8 @@ pub(super) struct Row {
     pub(super) url: String,
     pub(super) sealed_key: Option<Vec<u8>>,
     pub(super) description: Description,
+    /// It is another gateway, whose offers are followed.
+    pub(super) is_partner: bool,
 }
 
 /// Why a server is not attached.
@@ -63,12 +68,40 @@ pub async fn attach(app: &App, (user, account): (Uuid, Uuid), new: &NewServer) -
     let url = tried(app, new).await?;
     let (id, offer) = (Uuid::now_v7(), new.description.offer());
     let sealed_key = new.key.as_deref().map(|key| app.secrets.seal(id, key)).transpose()?;
-    let row = Row { url: url.to_string(), sealed_key, description: new.description.clone() };
-    insert(&app.database, (id, &new.name), (user, account), &row).await?;
+    let row = Row {
+        url: url.to_string(),
+        sealed_key,
+        description: new.description.clone(),
+        is_partner: new.partner.is_some(),
+    };
+    insert(&app.database, (id, &new.name), (user, account), (&row, new.partner)).await?;
     app.prices.welcome(&app.database, id, &offer).await?;
     app.nodes.remember(&offer);
     app.nodes.register(&app.database, Some(id)).await?;
     Ok(id)
+}
+
+/// Attaches a partner: what it offers is asked of itself, now and from now on.
+///
+/// # Errors
+/// When it does not answer, or offers nothing.
+pub(crate) async fn attach_partner(
+    app: &App,
+    user: (Uuid, Uuid),
+    partner: Uuid,
+    (name, url, key): (&str, &str, String),
+) -> Result<Uuid, NotAttached> {
+    let refused = |reason: &dyn std::fmt::Display| NotAttached::Refused(reason.to_string());
+    let parsed = NodeUrl::parse(url, Purpose::Attached, PlainText::Allowed).map_err(|error| refused(&error))?;
+    let server = Attached::new(Arc::clone(&app.dialler), parsed, Some(&key), &Description::default());
+    let server = server.map_err(|error| refused(&error))?;
+    let offered = mirror::look(app, &server).await;
+    let description = offered.map_err(|error| refused(&format_args!("The gateway can't be asked: {error:#}.")))?;
+    if description.models.is_empty() {
+        return Err(refused(&"The gateway offers no model to this key now. Try again when it does."));
+    }
+    let (name, url, key) = (name.to_owned(), url.to_owned(), Some(key));
+    attach(app, user, &NewServer { partner: Some(partner), name, url, key, description }).await
 }
 
 /// Makes the node and what belongs to it, both or neither.
@@ -76,7 +109,7 @@ async fn insert(
     database: &PgPool,
     (id, name): (Uuid, &str),
     (user, account): (Uuid, Uuid),
-    row: &Row,
+    (row, partner): (&Row, Option<Uuid>),
 ) -> Result<(), sqlx::Error> {
     let mut transaction = database.begin().await?;
     enrol::attach(&mut transaction, (id, account), name, &row.description.offer()).await?;
@@ -90,6 +123,9 @@ async fn insert(
     )
     .execute(&mut *transaction)
     .await?;
+    if let Some(partner) = partner {
+        partners::table::answers_as(&mut transaction, partner, id).await?;
+    }
     transaction.commit().await
 }
 
@@ -112,7 +148,7 @@ async fn tried(app: &App, new: &NewServer) -> Result<NodeUrl, NotAttached> {
 /// When the server does not answer with the key.
 pub async fn set_key(app: &App, id: Uuid, key: Option<String>) -> Result<bool, NotAttached> {
     let Some(row) = read(&app.database, id).await? else { return Ok(false) };
-    let new = NewServer { name: String::new(), url: row.url, key, description: row.description };
+    let new = NewServer { partner: None, name: String::new(), url: row.url, key, description: row.description };
     tried(app, &new).await?;
     let sealed_key = new.key.as_deref().map(|key| app.secrets.seal(id, key)).transpose()?;
     let changed = sqlx::query!(
@@ -123,6 +159,24 @@ pub async fn set_key(app: &App, id: Uuid, key: Option<String>) -> Result<bool, N
     let changed = changed.execute(&app.database).await?.rows_affected() == 1;
     app.nodes.register(&app.database, Some(id)).await?;
     Ok(changed)
+}
+
+/// Takes over what a server offers now. The way to it is made anew.
+///
+/// # Errors
+/// When the database fails, or a price is beyond reason.
+pub(super) async fn describe(app: &App, id: Uuid, description: &Description) -> anyhow::Result<()> {
+    let offer = description.offer();
+    sqlx::query!(
+        "update attached_servers set description = $2, changed_at = now() where node_id = $1",
+        id,
+        Json(description) as _
+    )
+    .execute(&app.database)
+    .await?;
+    app.prices.welcome(&app.database, id, &offer).await?;
+    app.nodes.remember(&offer);
+    Ok(app.nodes.register(&app.database, Some(id)).await?)
 }
 
 /// Encrypts a server's key with the newest secret, unless somebody has changed it meanwhile.
@@ -159,17 +213,28 @@ pub async fn list(database: &PgPool) -> Result<Vec<Server>, sqlx::Error> {
     Ok(rows.map(|row| server((row.id, row.name, row.url, row.has_key, row.description, row.created_at))).collect())
 }
 
+/// The key that a server is called with, if it has one.
+///
+/// # Errors
+/// When the database fails, or the key can't be decrypted.
+pub(crate) async fn key_of(app: &App, id: Uuid) -> anyhow::Result<Option<String>> {
+    let Some(row) = read(&app.database, id).await? else { return Ok(None) };
+    let unsealed = row.sealed_key.as_deref().map(|sealed| app.secrets.unseal(id, sealed)).transpose()?;
+    Ok(unsealed.map(|unsealed| unsealed.key))
+}
+
 /// One that has not been removed.
 pub(super) async fn read(database: &PgPool, id: Uuid) -> Result<Option<Row>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"select url, sealed_key, description as "description: Json<Description>"
-           from attached_servers where node_id = $1"#,
+        r#"select url, sealed_key, description as "description: Json<Description>",
+               exists (select from partners p where p.node_id = a.node_id and p.ended_at is null) as "is_partner!"
+           from attached_servers a where a.node_id = $1"#,
         id
     );
     let row = row.fetch_optional(database).await?;
     Ok(row.map(|row| {
         let Json(description) = row.description;
-        Row { url: row.url, sealed_key: row.sealed_key, description }
+        Row { url: row.url, sealed_key: row.sealed_key, description, is_partner: row.is_partner }
     }))
 }
 
@@ -186,8 +251,13 @@ mod tests {
         let user = user::create(&database, new).await.unwrap().unwrap();
         let account = user::find(&database, user).await.unwrap().unwrap().account_id;
         let (id, url, description) = (Uuid::now_v7(), "http://10.0.0.5:8000/v1".to_owned(), described());
-        let row = Row { url: url.clone(), sealed_key: Some(vec![7; 40]), description: description.clone() };
-        insert(&database, (id, "rack"), (user, account), &row).await.unwrap();
+        let row = Row {
+            url: url.clone(),
+            sealed_key: Some(vec![7; 40]),
+            description: description.clone(),
+            is_partner: false,
+        };
+        insert(&database, (id, "rack"), (user, account), (&row, None)).await.unwrap();
 
         let listed = list(&database).await.unwrap();
         assert_eq!((listed.len(), listed[0].id, listed[0].name.as_str(), listed[0].has_key), (1, id, "rack", true));

@@ -39,6 +39,11 @@ impl PartialSchema for Preference {
                 word(["A", "B", "C", "D", "E"]),
             )
             .optional("hedge_after_ms", "When a second node is asked as well", hedge())
+            .optional(
+                "partners",
+                "Whether other gateways may be asked whose offers are listed here; true if not given",
+                flag(),
+            )
             .closed()
             .into()
     }

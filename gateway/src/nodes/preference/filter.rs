@@ -16,6 +16,8 @@ pub struct Attributes<'a> {
     pub operator: Uuid,
     /// Where it says it is.
     pub region: Option<&'a Region>,
+    /// It is another gateway, and computes nothing itself.
+    pub is_partner: bool,
     /// True when its data policy rules out that it collects what it is sent.
     pub denies_data_collection: bool,
     /// As in the model's manifest.
@@ -34,6 +36,8 @@ pub enum Exclusion {
     NotNamed,
     /// It is in `ignore`.
     Ignored,
+    /// It is another gateway, and `partners` is false or the request itself comes from one.
+    Partner,
     /// It is not in `order`, and `allow_fallbacks` is false.
     NotInOrder,
     /// It is in none of `regions`, or does not say where it is.
@@ -55,9 +59,10 @@ pub enum Exclusion {
 
 impl Exclusion {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NotNamed,
         Self::Ignored,
+        Self::Partner,
         Self::NotInOrder,
         Self::WrongRegion,
         Self::CollectsData,
@@ -73,6 +78,7 @@ impl Exclusion {
         match self {
             Self::NotNamed => "not_named",
             Self::Ignored => "ignored",
+            Self::Partner => "partner",
             Self::NotInOrder => "not_in_order",
             Self::WrongRegion => "wrong_region",
             Self::CollectsData => "collects_data",
@@ -94,6 +100,8 @@ impl Preference {
             Exclusion::NotNamed
         } else if is_named(&self.ignore) {
             Exclusion::Ignored
+        } else if self.partners == Some(false) && node.is_partner {
+            Exclusion::Partner
         } else if self.allow_fallbacks == Some(false) && !self.order.is_empty() && !is_named(&self.order) {
             Exclusion::NotInOrder
         } else if !self.is_in_region(node) {

@@ -118,11 +118,13 @@ pub struct Preference {
     pub min_tier: Option<Tier>,
     /// When a second node is asked because the first has not begun to answer. Never, by default.
     pub hedge: Option<Hedge>,
+    /// Whether other gateways may be asked that answer as nodes here. They may, by default.
+    pub partners: Option<bool>,
 }
 
 impl Preference {
     /// With an account's defaults for what the request did not give, whole field by whole field. What the account denies
-    /// stays denied: its `ignore` is added to the request's, and `data_collection: "deny"` holds for both.
+    /// stays denied: its `ignore` is added to the request's, and `data_collection: "deny"` and `partners: false` hold for both.
     #[must_use]
     pub fn merged(self, defaults: &Self) -> Self {
         let mut ignore = self.ignore;
@@ -145,6 +147,7 @@ impl Preference {
                 .or(defaults.max_micrograms_per_million_tokens),
             min_tier: self.min_tier.or(defaults.min_tier),
             hedge: self.hedge.or(defaults.hedge),
+            partners: defaults.partners.filter(|may| !may).or(self.partners).or(defaults.partners),
         }
     }
 

@@ -54,6 +54,11 @@ impl Row {
     fn operator(&self) -> Uuid {
         Uuid::from_u128(self.id / 100)
     }
+
+    /// Some are.
+    fn is_partner(&self) -> bool {
+        self.id.is_multiple_of(2)
+    }
 }
 
 /// Each field with values that take in some of the nodes.
@@ -70,6 +75,8 @@ fn fields() -> Vec<(&'static str, Value)> {
         ("allow_fallbacks", json!(false)),
         ("require_parameters", json!(true)),
         ("require_parameters", json!(false)),
+        ("partners", json!(true)),
+        ("partners", json!(false)),
         ("data_collection", json!("allow")),
         ("data_collection", json!("deny")),
         ("quantizations", json!(["int4"])),
@@ -142,6 +149,7 @@ fn judged(provider: &Value, row: &Row) -> &'static str {
     let faults = [
         (!only.is_empty() && index(&only, row).is_none(), "not_named"),
         (index(&ignore, row).is_some(), "ignored"),
+        (provider["partners"] == false && row.is_partner(), "partner"),
         (provider["allow_fallbacks"] == false && !order.is_empty() && index(&order, row).is_none(), "not_in_order"),
         (!regions.is_empty() && !regions.iter().any(|area| is_in(area, row.region)), "wrong_region"),
         (provider["data_collection"] == "deny" && !row.denies, "collects_data"),
@@ -168,6 +176,7 @@ fn found(preference: &Preference, row: &Row) -> (&'static str, usize) {
         name: row.name,
         operator: row.operator(),
         region: region.as_ref(),
+        is_partner: row.is_partner(),
         denies_data_collection: row.denies,
         quantisation: row.quantisation,
         price: row.price.map(|price| {

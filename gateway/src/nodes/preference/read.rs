@@ -12,7 +12,7 @@ const PATH: &str = "provider";
 /// The object form of `sort`.
 const SORT: &str = "provider.sort";
 /// All that is understood.
-pub(super) const FIELDS: [&str; 13] = [
+pub(super) const FIELDS: [&str; 14] = [
     "order",
     "only",
     "ignore",
@@ -26,6 +26,7 @@ pub(super) const FIELDS: [&str; 13] = [
     "max_gco2e_per_mtok",
     "min_energy_tier",
     "hedge_after_ms",
+    "partners",
 ];
 /// Characters of a name.
 pub(super) const LONGEST_NAME: usize = 100;
@@ -56,6 +57,7 @@ impl Preference {
             max_micrograms_per_million_tokens: read_most_carbon(&fields)?,
             min_tier: read_lowest_tier(&fields)?,
             hedge: Hedge::read(&fields)?,
+            partners: fields.flag("partners")?,
         })
     }
 }

@@ -17,6 +17,7 @@ impl Exclusion {
         match self {
             Self::NotNamed => format!("'provider.only' asks for {}", listed(&preference.only)),
             Self::Ignored => format!("'provider.ignore' asks for none of {}", listed(&preference.ignore)),
+            Self::Partner => "this has to be answered by nodes of this gateway itself".to_owned(),
             Self::NotInOrder => {
                 let order = listed(&preference.order);
                 format!("'provider.order' asks for {order}, and 'provider.allow_fallbacks' for nobody else")

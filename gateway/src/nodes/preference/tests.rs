@@ -24,6 +24,7 @@ fn every_field_is_read() {
         "data_collection": "deny", "quantizations": ["INT4", "q8_0"], "max_price": {"prompt": 0.5, "completion": "2.0009"},
         "sort": "carbon", "regions": ["EU", "de", "US-CA"], "max_gco2e_per_mtok": 12.5, "min_energy_tier": "C",
         "hedge_after_ms": 800,
+        "partners": true,
     });
     let text = |text: &str| Name::Text(text.to_owned());
     let expected = Preference {
@@ -40,6 +41,7 @@ fn every_field_is_read() {
         max_micrograms_per_million_tokens: Some(12_500_000),
         min_tier: Some(Tier::C),
         hedge: Some(Hedge::After(Duration::from_millis(800))),
+        partners: Some(true),
     };
     assert_eq!(read(&provider), expected);
 }
@@ -129,7 +131,7 @@ fn messages_say_what_to_do() {
         message(&json!({"zdr": true})),
         "Unknown parameter: 'provider.zdr'. Instead of 'zdr', give 'data_collection': 'deny'. Known in 'provider' are \
          'order', 'only', 'ignore', 'allow_fallbacks', 'require_parameters', 'data_collection', 'quantizations', \
-         'max_price', 'sort', 'regions', 'max_gco2e_per_mtok', 'min_energy_tier', 'hedge_after_ms'."
+         'max_price', 'sort', 'regions', 'max_gco2e_per_mtok', 'min_energy_tier', 'hedge_after_ms', 'partners'."
     );
     assert_eq!(
         message(&json!({"regions": ["UK"]})),
@@ -186,6 +188,8 @@ fn what_is_not_asked_comes_from_the_account_and_what_it_denies_stays_denied() {
     assert_eq!(allowed.data_collection, Some(DataCollection::Deny), "a request may ask for more");
     let alone = read(&json!({"hedge_after_ms": "off"})).merged(&read(&json!({"hedge_after_ms": 800})));
     assert_eq!(alone.hedge, Some(Hedge::Off), "a request may do without");
+    let apart = read(&json!({"partners": true})).merged(&read(&json!({"partners": false})));
+    assert_eq!(apart.partners, Some(false), "what the account denies stays denied");
 }
 
 #[test]

@@ -28,6 +28,7 @@ impl Preference {
             ("max_gco2e_per_mtok", carbon),
             ("min_energy_tier", self.min_tier.map(Tier::letter).map(Value::from)),
             ("hedge_after_ms", self.hedge.map(Hedge::to_value)),
+            ("partners", self.partners.map(Value::from)),
         ];
         object(fields)
     }

@@ -135,6 +135,7 @@ impl Node {
             name: &self.name,
             operator: self.operator,
             region: self.region.as_ref(),
+            is_partner: false,
             denies_data_collection: self.denies_data_collection,
             quantisation: self.quantisation,
             price: Some(self.price),

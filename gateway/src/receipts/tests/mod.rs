@@ -60,6 +60,7 @@ impl Scene {
             request_commitment: SALT.request(b"{}"),
             answer_commitment: Some(SALT.whole_answer(b"{}")),
             authors: vec!["Ada".to_owned(), "Grace".to_owned()],
+            client_request: None,
         };
         let noted = serde_json::to_string(&noted).unwrap();
         let expected = [Expected { id: id(&row), node: self.node, noted: &noted }];
