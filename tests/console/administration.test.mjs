@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { ADMIN_TOKEN, me } from "./operators.mjs";
 import { MODEL, PHONE, accessible, ask, fits, goTo, picture, signedIn, withPage } from "./support.mjs";
 
-const PARTS = ["Accounts", "Credits", "Limits", "Aliases", "Prices", "Shares", "Payouts", "Authors", "Attached servers", "Audit log"];
+const PARTS = ["Accounts", "Credits", "Limits", "Aliases", "Prices", "Shares", "Payouts", "Authors", "Attached servers", "Partners", "Audit log"];
 
 test("who is no administrator finds no such page", () =>
     withPage(async (page) => {

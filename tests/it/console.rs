@@ -11,8 +11,9 @@ const EMAIL: &str = "admin@localhost";
 async fn every_page_works_in_a_browser() {
     let _turn = TURN.lock().await;
     // A few answers earn little, and it is paid out all the same.
-    let settings = [("COMMONWATT_MINIMUM_PAYOUT", "0.000000001")];
+    let settings = [("COMMONWATT_MINIMUM_PAYOUT", "0.000000001"), ("COMMONWATT_ALLOWED_NETWORKS", "127.0.0.0/8")];
     let gateway = Gateway::start_with(Database::create().await, &settings).await;
+    let partner = Gateway::start().await;
     let _node = Node::join(&gateway, &[]).await;
     let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "Hello."}], "max_tokens": 8});
     for _ in 0..3 {
@@ -27,6 +28,7 @@ async fn every_page_works_in_a_browser() {
         .env("API_KEY", &gateway.key)
         .env("ADMIN_TOKEN", &gateway.management_key)
         .env("MODEL", MODEL)
+        .env("PARTNER_URL", partner.url(""))
         .output()
         .await
         .unwrap();

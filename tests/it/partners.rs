@@ -146,7 +146,29 @@ async fn a_user_of_one_gateway_is_answered_by_a_node_of_another_and_the_books_of
     let spent = 1_000_000_000 - nanocredits(&partners_view(&back).await["credit"]);
     assert_eq!(spent, owed, "what one owes is what the other has been paid");
 
-    // The user has two receipts, and behind each is the partner's, with the node's own word in it.
+    // The user's own receipts have the partner's in them, and its node's energy.
+    let own = eventually("the user's receipts", SOON, || async {
+        Some(receipts(&front, &user.key).await).filter(|receipts| receipts.len() == 2)
+    })
+    .await;
+    let (front_set, _) = keys(&front).await;
+    for (file, invoice) in own.iter().zip(&billed) {
+        let bytes = serde_json::to_vec(file).unwrap();
+        let evidence = Evidence { receipt: &bytes, keys: Some(front_set.as_bytes()), ..Evidence::default() };
+        let verdict = verify::receipt(&evidence).unwrap();
+        assert!(verdict.holds, "{verdict:?}");
+        assert!(
+            verdict.findings.iter().any(|finding| finding.says.contains("Another gateway has answered")),
+            "{verdict:?}"
+        );
+        let receipt: Receipt = Jws::read(file["receipt"].as_str().unwrap()).unwrap().claimed().unwrap();
+        assert_eq!((&json!(receipt.id), &json!(receipt.partner_receipt)), (&invoice["attempt"], &invoice["receipt"]));
+        let within = receipt.check_partner().unwrap().unwrap();
+        let figures = |receipt: &Receipt| receipt.energy.as_ref().map(|energy| (energy.microjoules, energy.tier));
+        assert_eq!(figures(&receipt), figures(&within), "the energy is what the node's gateway says");
+    }
+
+    // Behind each invoice is the node's own word.
     let policy = text(&back, "/log/policy").await;
     let (set, back_keys) = keys(&back).await;
     let issued = receipts(&back, &at_back.key).await;

@@ -8,6 +8,7 @@ import { Authors } from "./administration-authors.js";
 import { AuditLog } from "./audit-log.js";
 import { Credits } from "./administration-credits.js";
 import { Limits } from "./administration-limits.js";
+import { Partners } from "./administration-partners.js";
 import { Payouts } from "./administration-payouts.js";
 import { Prices } from "./administration-prices.js";
 import { Splits } from "./administration-splits.js";
@@ -28,6 +29,7 @@ const PARTS = {
     payouts: ["Payouts", Payouts],
     authors: ["Authors", Authors],
     attached: ["Attached servers", Attached],
+    partners: ["Partners", Partners],
     audit: ["Audit log", AllActs],
 };
 

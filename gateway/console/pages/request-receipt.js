@@ -6,6 +6,7 @@ import { download } from "./request-csv.js";
 
 const ALONE = {
     attached: "The gateway has signed it alone: the server that computed is attached to it, and signs nothing.",
+    partner: "Another gateway has answered. Its own receipt is in this one, with the word of its node.",
     not_received: "The gateway has signed it alone: the node has sent no receipt in time.",
     contradicts: "The gateway has signed it alone: what the node says is not what the gateway has seen.",
 };

@@ -273,13 +273,15 @@ impl Look<'_> {
         if search.tried.has(node) {
             return Some(Skip::Tried);
         }
+        let excluded = || self.view.excluded(node, (&served, price), self.ask).map(Skip::Preference);
         if price.is_none_or(|price| search.held.is_some_and(|held| search.terms.cost_of(search.limit, &price) > held)) {
-            return Some(Skip::AboveHold);
+            // Nothing was held for whom the request does not want.
+            return excluded().or(Some(Skip::AboveHold));
         }
         if !search.task.suits(&served) {
             return Some(Skip::CannotGoOn);
         }
-        self.view.excluded(node, (&served, price), self.ask).map(Skip::Preference)
+        excluded()
     }
 }
 

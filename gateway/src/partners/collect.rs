@@ -90,6 +90,7 @@ async fn invoice(
         attempt,
         receipt: listed.receipt,
         claimed: receipt.nanocredits,
+        energy: receipt.energy,
         judged,
     }))
 }

@@ -309,7 +309,7 @@ pub async fn propose(app: App, user: User, id: Path<Uuid>) -> Result<(StatusCode
 
 /// A partner proposes to offset what both owe each other. 409 says what this gateway counts instead.
 #[utoipa::path(post, path = NETTINGS_PATH, tag = "Partners", security(("key" = [])), request_body = Proposal,
-    responses((status = 200, body = AgreedNetting), (status = 409, body = OtherNetting), Failure))]
+    responses((status = 200, body = AgreedNetting), (status = 409, description = "This gateway counts otherwise: so", body = OtherNetting), Failure))]
 pub async fn proposed(app: App, caller: Caller, SmallJson(body): SmallJson) -> Result<Response, Failure> {
     let partners = table::list(&app.database).await?;
     let partner = partners.into_iter().find(|partner| partner.account == caller.key.account);

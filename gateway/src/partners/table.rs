@@ -1,13 +1,14 @@
 //! The only module that writes the tables `partners`, `invoices` and `nettings`.
 
 use openapi::log::hash::Hash;
-use openapi::receipt::ReceiptId;
+use openapi::receipt::{ReceiptEnergy, ReceiptId};
 use openapi::units::Nanocredits;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::judge::Ours;
+use crate::inference::ship;
 use crate::ledger::account::Account;
 use crate::ledger::event::{self, Kind, NewEvent, Posting, Refused};
 
@@ -59,6 +60,8 @@ pub(super) struct Invoice {
     pub(super) receipt: String,
     /// What it costs, as the partner says.
     pub(super) claimed: Nanocredits,
+    /// What it took in energy, as the partner says.
+    pub(super) energy: Option<ReceiptEnergy>,
     /// What is owed, or why nothing is.
     pub(super) judged: Result<Nanocredits, String>,
 }
@@ -274,6 +277,9 @@ async fn keep(connection: &mut PgConnection, partner: &Partner, invoice: &Invoic
     )
     .execute(&mut *connection)
     .await?;
+    if let (Ok(_), Some(id), Some(energy)) = (&owed, invoice.attempt, &invoice.energy) {
+        ship::adopt_receipt(connection, id, energy).await?;
+    }
     match (owed, request) {
         (Ok(owed), Some(request)) => Ok(owed.to_bigint() - set_aside(connection, partner, request, attempt).await?),
         _ => Ok(0),

@@ -30,7 +30,7 @@ async fn with_partner(database: &PgPool) -> (World, Partner, Vec<Answered>) {
     assert_eq!(table::add(database, &new).await.unwrap(), None, "an account is one partner's");
     let node =
         sqlx::query_scalar!("select id from nodes where account_id = $1", account).fetch_one(database).await.unwrap();
-    table::answers_as(&mut *database.acquire().await.unwrap(), id, node).await.unwrap();
+    table::answers_as(&mut database.acquire().await.unwrap(), id, node).await.unwrap();
     let answered = sqlx::query_as!(
         Answered,
         r#"select e.request_id as "request!", p.nanocredits as share from events e join postings p on p.event_id = e.id
@@ -50,6 +50,7 @@ fn invoice(index: u64, request: Option<Uuid>, judged: Result<i64, &str>, claimed
         attempt: request.map(|request| ReceiptId { request, attempt: 1 }),
         receipt: format!("receipt {index}"),
         claimed: nanocredits(claimed),
+        energy: None,
         judged: judged.map(nanocredits).map_err(str::to_owned),
     }
 }
@@ -131,7 +132,7 @@ async fn a_partner_is_paid_what_is_left_and_nothing_before_both_agree(database: 
         let [we_owe, they_owe] = [we_owe, they_owe].map(Nanocredits::new);
         let (digest, agreed_at) = (vec![u8::try_from(number).unwrap(); 32], time::OffsetDateTime::now_utc());
         let netted = Netted { number, digest, our_end: 9, their_end: 9, we_owe, they_owe, agreed_at };
-        table::net(&mut *database.acquire().await.unwrap(), partner.id, &netted, None).await
+        table::net(&mut database.acquire().await.unwrap(), partner.id, &netted, None).await
     };
     agree(1, 700, 200).await.unwrap();
     assert!(agree(1, 9, 9).await.is_err(), "each number once");

@@ -20,6 +20,8 @@ use crate::log::{self, Entry, Kind};
 
 /// Receipts are there so long after their answers' energy is known.
 const EVERY: Duration = Duration::from_millis(500);
+/// Of another gateway's receipt, so that whoever reads ours has it whole.
+const MOST_WITHIN: usize = jws::LONGEST / 2;
 /// In one transaction.
 const BATCH: i64 = 500;
 
@@ -109,7 +111,7 @@ pub fn receipt(due: &Due, splits: &[SplitVersion], gateways: &[String]) -> anyho
         Ok((_, statement, key)) => (Some(statement), Some(key), None),
         Err(alone) => (None, None, Some(alone)),
     };
-    Ok(Receipt {
+    let receipt = Receipt {
         v: VERSION,
         id: due.id,
         gateway,
@@ -117,6 +119,7 @@ pub fn receipt(due: &Due, splits: &[SplitVersion], gateways: &[String]) -> anyho
         node_receipt,
         node_key,
         alone,
+        partner_receipt: None,
         model: noted.model.clone(),
         outcome: due.outcome.clone(),
         started_at: microseconds(due.started_at),
@@ -132,7 +135,23 @@ pub fn receipt(due: &Due, splits: &[SplitVersion], gateways: &[String]) -> anyho
         energy: due.energy.clone(),
         request_commitment: noted.request_commitment,
         answer_commitment: noted.answer_commitment,
-    })
+    };
+    Ok(with_partner_s(receipt, due))
+}
+
+/// The same with what the gateway has signed that has answered, where that bears it out.
+fn with_partner_s(receipt: Receipt, due: &Due) -> Receipt {
+    let said =
+        due.partner_said.as_ref().filter(|said| receipt.alone == Some(Alone::Attached) && said.len() <= MOST_WITHIN);
+    let Some(said) = said.cloned() else { return receipt };
+    let with = Receipt { alone: Some(Alone::Partner), partner_receipt: Some(said), ..receipt.clone() };
+    match with.check_partner() {
+        Ok(_) => with,
+        Err(contradiction) => {
+            tracing::warn!(receipt = %due.id, "a partner's receipt does not bear ours out: {contradiction}");
+            receipt
+        }
+    }
 }
 
 /// What the node says, the text of it and its key; or why the gateway does not put its name beside that.

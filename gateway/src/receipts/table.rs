@@ -50,6 +50,8 @@ pub struct Due {
     pub energy: Option<ReceiptEnergy>,
     /// What the node has signed, and the key that it has signed it with.
     pub node_said: Option<(String, Vec<u8>)>,
+    /// The receipt of the gateway that has answered, if one has.
+    pub partner_said: Option<String>,
 }
 
 /// A receipt that is signed.
@@ -175,7 +177,8 @@ async fn insert_received(connection: &mut PgConnection, node: Uuid, new: &[&Rece
     .map(drop)
 }
 
-/// Attempts whose receipts can be signed: the node has said its part, or time is up. Those that come first in time come first.
+/// Attempts whose receipts can be signed: the node has said its part, or time is up: a minute later for
+/// another gateway's, whose receipt has to be in its log first. Those that come first in time come first.
 ///
 /// # Errors
 /// When the database fails.
@@ -191,7 +194,9 @@ pub async fn due(connection: &mut PgConnection, most: i64) -> Result<Vec<Due>, s
                e.prefill_microjoules as "prefill_microjoules?", e.idle_microjoules as "idle_microjoules?",
                e.tier as "tier?", e.boundary as "boundary?", e.method as "method?", e.status as "status?",
                e.believed as "believed?", e.grid_zone, e.grid_mg_per_kwh, e.grid_source, e.grid_basis,
-               e.pue_milli as "pue_milli?", n.statement as "statement?", n.public_key as "public_key?"
+               e.pue_milli as "pue_milli?", n.statement as "statement?", n.public_key as "public_key?",
+               (select i.receipt from invoices i where i.request_id = r.request_id and i.attempt = r.attempt
+                   and i.dispute is null order by i.nanocredits desc, i.index desc limit 1) as partner_receipt
            from receipts r
            join requests q on q.id = r.request_id
            join attempts a on a.request_id = r.request_id and a.attempt = r.attempt
@@ -199,7 +204,8 @@ pub async fn due(connection: &mut PgConnection, most: i64) -> Result<Vec<Due>, s
            left join lateral (select n.statement, n.public_key from node_receipts n
                where n.request_id = r.request_id and n.attempt = r.attempt and n.node_id = r.node_id
                order by n.sequence limit 1) n on true
-           where r.receipt is null and (r.due_at < now() or (coalesce(e.status, '') <> 'provisional'
+           where r.receipt is null and (r.due_at + case when (r.noted ->> 'is_attached')::boolean then interval '1 minute' else '0' end < now()
+               or (coalesce(e.status, '') <> 'provisional'
                and (n.statement is not null or (r.noted ->> 'is_attached')::boolean)))
            order by r.due_at, r.request_id, r.attempt limit $1"#,
         most
@@ -241,6 +247,7 @@ struct DueRow {
     pue_milli: Option<i32>,
     statement: Option<String>,
     public_key: Option<Vec<u8>>,
+    partner_receipt: Option<String>,
 }
 
 impl TryFrom<DueRow> for Due {
@@ -261,6 +268,7 @@ impl TryFrom<DueRow> for Due {
             nanocredits: Nanocredits::new(row.nanocredits.unsigned_abs()),
             split_version: row.split_version,
             node_said: row.statement.zip(row.public_key),
+            partner_said: row.partner_receipt,
         })
     }
 }

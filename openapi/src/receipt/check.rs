@@ -51,6 +51,14 @@ pub enum Contradiction {
     NodeOther(&'static str),
     #[error("the node's part says {node} {what}, and the gateway's {gateway}")]
     NodeFigure { what: &'static str, node: u64, gateway: u64 },
+    #[error("it says that another gateway has answered and has no receipt of it, or the other way round")]
+    PartnerOrNot,
+    #[error("the other gateway's receipt: {0}")]
+    PartnerSignature(jws::NotSigned),
+    #[error("in the other gateway's receipt, {0}")]
+    Partner(Box<Self>),
+    #[error("the other gateway's receipt says {partner} {what}, and this one {gateway}")]
+    PartnerFigure { what: &'static str, partner: u64, gateway: u64 },
 }
 
 impl Receipt {
@@ -106,9 +114,34 @@ impl Receipt {
     pub fn check_node(&self) -> Result<Option<NodeReceipt>, Contradiction> {
         match (&self.node_receipt, &self.node_key, self.alone) {
             (Some(token), Some(key), None) => self.check_node_says(token, key).map(Some),
-            (None, None, Some(_)) => Ok(None),
+            (None, None, Some(_)) => self.check_partner().map(|_| None),
             _ => Err(Contradiction::NodeOrAlone),
         }
+    }
+
+    /// The receipt of the gateway that has answered this one, if one has and that follows from itself. Whether that gateway has
+    /// signed it, its keys tell.
+    ///
+    /// # Errors
+    /// When it doesn't, or more is paid here than it says was answered.
+    pub fn check_partner(&self) -> Result<Option<Self>, Contradiction> {
+        let token = match (&self.partner_receipt, self.alone) {
+            (Some(token), Some(Alone::Partner)) => token,
+            (None, alone) if alone != Some(Alone::Partner) => return Ok(None),
+            _ => return Err(Contradiction::PartnerOrNot),
+        };
+        let jws = Jws::read(token).map_err(Contradiction::PartnerSignature)?;
+        let said: Self = jws.claimed().map_err(Contradiction::PartnerSignature)?;
+        said.check().map_err(|contradiction| Contradiction::Partner(Box::new(contradiction)))?;
+        for (what, partner, gateway) in [
+            ("tokens of the prompt", said.prompt_tokens, self.prompt_tokens),
+            ("tokens of the answer", said.completion_tokens, self.completion_tokens),
+        ] {
+            if gateway > partner {
+                return Err(Contradiction::PartnerFigure { what, partner, gateway });
+            }
+        }
+        Ok(Some(said))
     }
 
     fn check_node_says(&self, token: &str, key: &str) -> Result<NodeReceipt, Contradiction> {
@@ -147,6 +180,7 @@ impl Receipt {
             Alone::Attached => "the server is attached to the gateway and signs nothing",
             Alone::NotReceived => "the node has sent no receipt in time",
             Alone::Contradicts => "what the node says is not what the gateway has seen",
+            Alone::Partner => "another gateway has answered",
         })
     }
 }
@@ -295,7 +329,7 @@ mod tests {
     #[test]
     fn whatever_does_not_follow_is_named() {
         type Change = fn(&mut Receipt);
-        let changes: [(Change, &str); 12] = [
+        let changes: [(Change, &str); 14] = [
             (|receipt| receipt.v = 2, "version 2"),
             (|receipt| receipt.prompt_tokens += 1, "cost 1001"),
             (|receipt| receipt.nanocredits = Nanocredits::new(999), "999 nanocredits"),
@@ -317,6 +351,8 @@ mod tests {
             (|receipt| receipt.energy.as_mut().unwrap().idle_microjoules = Microjoules::ZERO, "the site's energy"),
             (|receipt| receipt.energy.as_mut().unwrap().micrograms_co2e = None, "carbon"),
             (|receipt| receipt.alone = None, "neither the node's word"),
+            (|receipt| receipt.alone = Some(Alone::Partner), "has no receipt of it"),
+            (|receipt| receipt.partner_receipt = Some(String::new()), "has no receipt of it"),
         ];
         for (change, said) in changes {
             let mut changed = receipt(1_000, 1);
@@ -324,6 +360,28 @@ mod tests {
             let found = changed.check().unwrap_err().to_string();
             assert!(found.contains(said), "{found}");
         }
+    }
+
+    #[test]
+    fn another_gateway_s_receipt_is_held_to_itself_and_to_what_is_paid_here() {
+        let signer = jws::Signer::from_seed(&[3; 32]).unwrap();
+        let with = |said: &Receipt| {
+            let (alone, partner_receipt) = (Some(Alone::Partner), signer.sign(said));
+            Receipt { alone, partner_receipt, ..receipt(1_000, 1) }
+        };
+        let said = receipt(1_000, 1);
+        assert_eq!(with(&said).check(), Ok(None));
+        assert_eq!(with(&said).check_partner(), Ok(Some(said.clone())));
+        for (said, why) in [
+            (Receipt { nanocredits: Nanocredits::new(1), ..said.clone() }, "in the other gateway's receipt, the cost"),
+            (receipt(900, 1), "the other gateway's receipt says 900 tokens of the prompt, and this one 1000"),
+            (Receipt { v: 9, ..said }, "version 9"),
+        ] {
+            let found = with(&said).check().unwrap_err().to_string();
+            assert!(found.contains(why), "{found}");
+        }
+        let garbled = Receipt { partner_receipt: Some("a.b.c".to_owned()), ..with(&receipt(1_000, 1)) };
+        assert!(matches!(garbled.check(), Err(Contradiction::PartnerSignature(_))));
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(crate) fn receipt(nanocredits: u64, day: u64) -> Receipt {
         node_receipt: None,
         node_key: None,
         alone: Some(Alone::Attached),
+        partner_receipt: None,
         model: "m".to_owned(),
         outcome: "completed".to_owned(),
         started_at: Microseconds::new(day * DAY_MICROSECONDS),

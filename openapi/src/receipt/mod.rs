@@ -107,6 +107,9 @@ pub struct Receipt {
     /// Why the gateway signs alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alone: Option<Alone>,
+    /// Where the node is another gateway: its own [`Receipt`], as compact JWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partner_receipt: Option<String>,
     /// The model id.
     pub model: String,
     /// What became of the attempt: see the README, "How a request ends".
@@ -149,6 +152,8 @@ pub enum Alone {
     NotReceived,
     /// What the node says is not what the gateway has seen.
     Contradicts,
+    /// Another gateway has answered, and its own receipt is in this one.
+    Partner,
 }
 
 /// One income and how it was divided: [`Split::divide`].

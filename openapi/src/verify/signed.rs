@@ -70,10 +70,20 @@ pub(super) fn node(claims: &Receipt) -> Finding {
             Finding::holds(What::Node, says)
         }
         Ok(Some(_)) => Finding::fails(What::Node, "The node's part has members that no receipt has."),
-        Ok(None) => {
-            let why = claims.why_alone().unwrap_or_default();
-            Finding::unchecked(What::Node, format!("The gateway signs alone: {why}."))
-        }
+        Ok(None) => match claims.check_partner() {
+            Ok(Some(said)) => {
+                let says = format!(
+                    "Another gateway has answered. Its receipt {} is in this one, follows from itself, and says that as much was \
+                     answered; whether it has signed that, its own keys tell.",
+                    said.id
+                );
+                Finding::unchecked(What::Node, says)
+            }
+            _ => {
+                let why = claims.why_alone().unwrap_or_default();
+                Finding::unchecked(What::Node, format!("The gateway signs alone: {why}."))
+            }
+        },
         Err(contradiction) => Finding::contradicted(What::Node, &contradiction),
     }
 }

@@ -1,8 +1,17 @@
 //! What becomes of an attempt's energy after its request has ended: the node's last word, and its share of idle time.
 
+use openapi::energy::Energy;
+use openapi::error::echo;
+use openapi::receipt::{ReceiptEnergy, ReceiptId};
+use openapi::units::Microjoules;
 use sqlx::PgConnection;
 use time::Date;
 use uuid::Uuid;
+
+/// More carbon no grid has: milligrams for a kilowatt-hour.
+const MOST_INTENSITY: u64 = 10_000_000;
+/// More no site takes beside its machines.
+const MOST_PUE_MILLI: u32 = 10_000;
 
 /// Takes a node's last word on its attempts' energy (`energy_settlements`) to all rows that are there. Returns the attempts
 /// that now have it, or had it before.
@@ -35,6 +44,55 @@ pub async fn settle_energy(connection: &mut PgConnection, node: Uuid) -> Result<
     .fetch_all(connection)
     .await?;
     Ok(settled.into_iter().map(|row| (row.request, row.attempt)).collect())
+}
+
+/// Takes over what the gateway that has answered an attempt says about its energy, in the receipt that it has signed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn adopt_receipt(
+    connection: &mut PgConnection,
+    id: ReceiptId,
+    energy: &ReceiptEnergy,
+) -> Result<(), sqlx::Error> {
+    let within = |part: Microjoules| part.min(Energy::MOST).to_bigint();
+    let figure = energy.microjoules.min(Energy::MOST);
+    let part = |part: Microjoules| part.min(figure).to_bigint();
+    let grid = energy.grid.as_ref().filter(|grid| grid.mg_per_kwh <= MOST_INTENSITY);
+    sqlx::query!(
+        "with settled as (
+            update request_energy set microjoules = $3, low_microjoules = $4, high_microjoules = $5, marginal_microjoules = $6,
+                prefill_microjoules = $7, idle_microjoules = $8, tier = $9, boundary = $10, method = $11, status = 'settled',
+                believed = believed and $12, pue_milli = $13, grid_zone = $14, grid_mg_per_kwh = $15, grid_source = $16,
+                grid_basis = $17
+            where request_id = $1 and attempt = $2 and status = 'provisional'
+            returning delivered, microjoules, low_microjoules, high_microjoules, greatest(tier, tier_cap) as tier),
+         tried as (
+            update attempts set microjoules = settled.microjoules from settled where request_id = $1 and attempt = $2)
+         update requests r set microjoules = settled.microjoules, low_microjoules = settled.low_microjoules,
+            high_microjoules = settled.high_microjoules, energy_tier = settled.tier, energy_boundary = $10, energy_method = $11
+         from settled where r.id = $1 and settled.delivered",
+        id.request,
+        i32::try_from(id.attempt).unwrap_or(i32::MAX),
+        figure.to_bigint(),
+        part(energy.low_microjoules),
+        within(energy.high_microjoules.max(figure)),
+        part(energy.marginal_microjoules),
+        part(energy.prefill_microjoules),
+        within(energy.idle_microjoules),
+        energy.tier.letter(),
+        energy.boundary.word(),
+        echo(&energy.method),
+        energy.believed,
+        i32::try_from(energy.pue_milli.clamp(1_000, MOST_PUE_MILLI)).unwrap_or(1_000),
+        grid.map(|grid| echo(&grid.zone)),
+        grid.map(|grid| i64::try_from(grid.mg_per_kwh).unwrap_or(i64::MAX)),
+        grid.map(|grid| echo(&grid.source)),
+        grid.map(|grid| echo(&grid.basis))
+    )
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 /// Makes rows for attempts that a node has settled and that this gateway knows nothing more of: it died, or the client left

@@ -23,7 +23,7 @@ use crate::admission::{Spent, lease};
 use crate::journal::Journal;
 use crate::ledger::settle::{self, Due};
 use crate::receipts::table::{self, Expected};
-pub use energy::{DayRow, adopt_energy, close_energies, energies_of_day, settle_energy};
+pub use energy::{DayRow, adopt_energy, adopt_receipt, close_energies, energies_of_day, settle_energy};
 
 /// Requests in one transaction.
 const BATCH: usize = 500;

@@ -7,14 +7,14 @@ use axum::body::Bytes;
 use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
+use openapi::energy::Energy;
 use openapi::frame::WAITING;
 use openapi::sse::{self, Event, Scanner};
-use openapi::upstream::{Endpoint, Limits, Translator};
+use openapi::upstream::{Endpoint, Limits, Tokens, Translator};
 use serde_json::json;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::asked::Asked;
-use super::estimate::estimate;
 use super::limit::Allowance;
 use crate::nodes::NodeBody;
 
@@ -39,6 +39,7 @@ pub(super) struct Answer {
     translator: Translator,
     allowance: Allowance,
     endpoint: Endpoint,
+    estimate: fn(Tokens) -> Energy,
     choices: usize,
     began: Instant,
     sign_at: Instant,
@@ -55,6 +56,7 @@ impl Answer {
             translator: Translator::new(asked.facts, limits),
             allowance,
             endpoint: asked.endpoint,
+            estimate: asked.estimate,
             choices: asked.choices,
             began: now,
             sign_at: now + SIGN_EVERY,
@@ -120,12 +122,12 @@ impl Answer {
     }
 
     fn push(&mut self, event: &Event) -> Result<Vec<u8>, String> {
-        self.translator.push(event, estimate).map_err(|error| error.to_string())
+        self.translator.push(event, self.estimate).map_err(|error| error.to_string())
     }
 
     fn end(&mut self) -> Result<Vec<u8>, String> {
         self.over = true;
-        self.translator.finish(estimate).map_err(|error| error.to_string())
+        self.translator.finish(self.estimate).map_err(|error| error.to_string())
     }
 
     /// Ends the answer in good order where it stands, as a server does whose limit is reached.

@@ -1,11 +1,11 @@
 //! What the gateway asks of an attached server, in the words of both.
 
 use axum::body::Bytes;
-use openapi::energy::EnergyTerms;
+use openapi::energy::{Energy, EnergyTerms};
 use openapi::error::ApiError;
 use openapi::fields::Fields;
 use openapi::price::Price;
-use openapi::upstream::{self, Endpoint, Facts};
+use openapi::upstream::{self, Endpoint, Facts, Tokens};
 use serde_json::{Map, Value};
 
 use crate::nodes::preference::{MaxPrice, Preference};
@@ -27,6 +27,8 @@ pub(super) struct Model {
     pub(super) context_length: u32,
     /// More it must not ask for a token.
     pub(super) max_price: Option<Price>,
+    /// What an answer takes in energy.
+    pub(super) estimate: fn(Tokens) -> Energy,
 }
 
 /// A request for the server, and what its answer is to be translated to.
@@ -34,6 +36,8 @@ pub(super) struct Asked {
     pub(super) endpoint: Endpoint,
     pub(super) body: Bytes,
     pub(super) facts: Facts,
+    /// Of its energy.
+    pub(super) estimate: fn(Tokens) -> Energy,
     /// Answers that it asks for at once.
     pub(super) choices: usize,
 }
@@ -59,6 +63,7 @@ impl Asked {
             endpoint,
             body: upstream.into(),
             choices: choices(&mut fields, endpoint)?,
+            estimate: model.estimate,
             facts: Facts {
                 endpoint,
                 id: format!("{}-{}", prefix(endpoint), call.request.simple()),
@@ -112,6 +117,7 @@ fn choices(fields: &mut Fields<'_>, endpoint: Endpoint) -> Result<usize, ApiErro
 mod tests {
     use uuid::Uuid;
 
+    use super::super::estimate::estimate;
     use super::*;
 
     fn asked(endpoint: Endpoint, body: &str) -> (Asked, Value) {
@@ -119,8 +125,13 @@ mod tests {
     }
 
     fn asked_of(max_price: Option<Price>, endpoint: Endpoint, body: &str) -> (Asked, Value) {
-        let model =
-            Model { name: "small".to_owned(), upstream_name: "org/small".to_owned(), context_length: 4096, max_price };
+        let model = Model {
+            name: "small".to_owned(),
+            upstream_name: "org/small".to_owned(),
+            context_length: 4096,
+            max_price,
+            estimate,
+        };
         let (price, energy) = (Price::default(), EnergyTerms::default());
         let call = Call {
             request: Uuid::now_v7(),

@@ -38,6 +38,11 @@ fn percentile(hundredths: usize, of: impl Fn(&Step) -> u64) -> u64 {
     figures.get(figures.len() * hundredths / 100).copied().unwrap_or(UNMEASURED)
 }
 
+/// The same where the server says later what it was.
+pub(super) fn provisional(tokens: Tokens) -> Energy {
+    Energy { settled: false, ..estimate(tokens) }
+}
+
 /// The energy of so many tokens.
 pub(super) fn estimate(tokens: Tokens) -> Energy {
     let tenths = tokens.prompt.saturating_add(tokens.completion.saturating_mul(PROMPT_PART));

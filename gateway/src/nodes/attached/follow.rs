@@ -31,7 +31,7 @@ pub(in super::super) async fn follow(app: &App, id: Uuid) -> anyhow::Result<()> 
         table::seal_anew(app, id, (key, sealed)).await?;
     }
     let key = unsealed.map(|unsealed| unsealed.key);
-    let server = Attached::new(Arc::clone(&app.dialler), url, key.as_deref(), &row.description)?;
+    let server = Attached::new(Arc::clone(&app.dialler), url, key.as_deref(), &row.description, row.is_partner)?;
     probe(&server).await?;
     let dismissed = CancellationToken::new();
     let way = Arc::new(Way::dialled(Kind::Attached, row.description.offer(), server.clone(), dismissed.clone()));

@@ -69,6 +69,8 @@ pub(super) struct Attached {
 }
 
 impl Attached {
+    /// A partner says in its receipts what its answers took in energy.
+    ///
     /// # Errors
     /// When its key can't be sent.
     pub(super) fn new(
@@ -76,13 +78,16 @@ impl Attached {
         url: NodeUrl,
         key: Option<&str>,
         description: &Description,
+        is_partner: bool,
     ) -> anyhow::Result<Self> {
+        let estimate = if is_partner { estimate::provisional } else { estimate::estimate };
         let models = description.models.iter().map(|model| {
             let by_both_names = Model {
                 name: model.name.clone(),
                 upstream_name: model.upstream_name.clone(),
                 context_length: model.context_length,
                 max_price: model.max_price,
+                estimate,
             };
             (model.manifest().id(), by_both_names)
         });

@@ -93,7 +93,7 @@ pub(crate) async fn attach_partner(
 ) -> Result<Uuid, NotAttached> {
     let refused = |reason: &dyn std::fmt::Display| NotAttached::Refused(reason.to_string());
     let parsed = NodeUrl::parse(url, Purpose::Attached, PlainText::Allowed).map_err(|error| refused(&error))?;
-    let server = Attached::new(Arc::clone(&app.dialler), parsed, Some(&key), &Description::default());
+    let server = Attached::new(Arc::clone(&app.dialler), parsed, Some(&key), &Description::default(), true);
     let server = server.map_err(|error| refused(&error))?;
     let offered = mirror::look(app, &server).await;
     let description = offered.map_err(|error| refused(&format_args!("The gateway can't be asked: {error:#}.")))?;
@@ -135,7 +135,7 @@ async fn tried(app: &App, new: &NewServer) -> Result<NodeUrl, NotAttached> {
     let refused = |reason: &dyn std::fmt::Display| NotAttached::Refused(reason.to_string());
     let url = NodeUrl::parse(&new.url, Purpose::Attached, PlainText::Allowed).map_err(|error| refused(&error))?;
     let dialler = Arc::clone(&app.dialler);
-    let server = Attached::new(dialler, url.clone(), new.key.as_deref(), &new.description);
+    let server = Attached::new(dialler, url.clone(), new.key.as_deref(), &new.description, new.partner.is_some());
     let server = server.map_err(|error| refused(&error))?;
     let probed = follow::probe(&server).await;
     probed.map_err(|error| refused(&format_args!("The server can't be used: {error:#}.")))?;

@@ -126,6 +126,7 @@ pub(super) fn paid() -> Receipt {
         node_receipt: signer(2).sign(&said),
         node_key: Some(BASE64URL_NOPAD.encode(&signer(2).public().0)),
         alone: None,
+        partner_receipt: None,
         model: said.model,
         outcome: "completed".to_owned(),
         started_at: said.started_at,

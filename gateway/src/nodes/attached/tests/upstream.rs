@@ -112,7 +112,7 @@ pub(super) fn stream() -> axum::http::response::Builder {
 pub(super) fn attached(url: &str, allowed: &str) -> Attached {
     let dialler = Dialler::new(allowed.parse().unwrap(), None).unwrap();
     let url = NodeUrl::parse(url, Purpose::Attached, PlainText::Allowed).unwrap();
-    Attached::new(Arc::new(dialler), url, Some(KEY), &described()).unwrap()
+    Attached::new(Arc::new(dialler), url, Some(KEY), &described(), false).unwrap()
 }
 
 pub(super) fn call(max_tokens: u32) -> Call {
