@@ -1,9 +1,11 @@
 //! Every setting of the gateway: flags and environment. The comments are the help text.
 
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use openapi::price::Price;
 use openapi::units::Nanocredits;
 
@@ -28,6 +30,22 @@ pub struct Config {
     /// `info,sqlx=warn`.
     #[arg(long, global = true, env = "COMMONWATT_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+impl Config {
+    /// What the program was started with. Exits where that makes no sense.
+    pub fn read() -> Self {
+        let given = without_empty(Config::command(), &|name| std::env::var_os(name)).get_matches();
+        Self::from_arg_matches(&given).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// Of the environment, what is empty counts as not given: a compose file sets every variable that it names.
+fn without_empty(command: clap::Command, environment: &impl Fn(&OsStr) -> Option<OsString>) -> clap::Command {
+    let is_empty = |arg: &Arg| arg.get_env().and_then(environment).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg })
+        .mut_subcommands(|command| without_empty(command, environment))
 }
 
 /// How log lines are written.
@@ -422,6 +440,22 @@ mod tests {
 
     fn refusal(arguments: &[&str]) -> String {
         Config::try_parse_from([&["commonwatt"], arguments].concat()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_empty_in_the_environment_counts_as_not_given() {
+        let empty =
+            |name: &OsStr| ["COMMONWATT_ADMIN_LISTEN", "DATABASE_URL"].contains(&name.to_str()?).then(OsString::new);
+        let environment = |name: &OsStr| empty(name).or_else(|| (name == "COMMONWATT_LISTEN").then(|| "::1".into()));
+        let command = without_empty(Config::command(), &environment);
+        let asked = |subcommand: &str| -> Vec<String> {
+            let arguments = command.find_subcommand(subcommand).unwrap().get_arguments();
+            arguments.filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned())).collect()
+        };
+        let serve = asked("serve");
+        assert!(!serve.iter().any(|name| empty(name.as_ref()).is_some()), "{serve:?}");
+        assert!(serve.contains(&"COMMONWATT_LISTEN".to_owned()) && serve.contains(&"COMMONWATT_DATA".to_owned()));
+        assert!(!asked("admin").contains(&"DATABASE_URL".to_owned()));
     }
 
     #[test]

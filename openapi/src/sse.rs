@@ -1,5 +1,6 @@
 //! Server-sent events: written by one line of code, split by one scanner. Source: WHATWG HTML, 9.2 "Server-sent events".
 
+use memchr::memchr2;
 use serde::Serialize;
 
 /// The last event of every OpenAI stream.
@@ -53,11 +54,16 @@ impl Event {
     }
 
     fn field(&self, name: &str) -> Option<&str> {
-        let text = std::str::from_utf8(&self.raw).ok()?;
-        text.lines().find_map(|line| {
-            let value = line.strip_prefix(name)?.strip_prefix(':')?;
-            Some(value.strip_prefix(' ').unwrap_or(value))
-        })
+        let mut rest = std::str::from_utf8(&self.raw).ok()?;
+        loop {
+            let end = memchr2(b'\n', b'\r', rest.as_bytes());
+            let line = &rest[..end.unwrap_or(rest.len())];
+            if let Some(value) = line.strip_prefix(name).and_then(|line| line.strip_prefix(':')) {
+                return Some(value.strip_prefix(' ').unwrap_or(value));
+            }
+            // Between the two bytes of one end lies an empty line, which names nothing.
+            rest = &rest[end? + 1..];
+        }
     }
 }
 
@@ -84,7 +90,7 @@ impl Scanner {
     /// # Errors
     /// When an event, finished or not, is longer than the limit.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Event>, EventTooLong> {
-        // A blank line may straddle the border, so look again at the last two bytes.
+        // A blank line may straddle the border, so look again at the last two bytes: one end of a line, or a part of it and one more.
         let mut from = self.pending.len().saturating_sub(2);
         self.pending.extend_from_slice(bytes);
         let (mut events, mut begin) = (Vec::new(), 0);
@@ -103,18 +109,26 @@ impl Scanner {
     }
 }
 
-/// The index just behind the blank line that ends the first event. Either of the two ends of a line may follow the other.
-fn end_of_event(bytes: &[u8], from: usize) -> Option<usize> {
-    (from..bytes.len()).find_map(|at| {
-        let rest = &bytes[at..];
-        if rest.starts_with(b"\n\n") {
-            Some(at + 2)
-        } else if rest.starts_with(b"\n\r\n") {
-            Some(at + 3)
-        } else {
-            None
+/// The index just behind the blank line that ends the first event. Each of the three ends of a line may follow each other.
+fn end_of_event(bytes: &[u8], mut from: usize) -> Option<usize> {
+    loop {
+        let line = from + memchr2(b'\n', b'\r', bytes.get(from..)?)?;
+        let next = line + end_of_line(&bytes[line..])?;
+        if let Some(length) = end_of_line(&bytes[next..]) {
+            return Some(next + length);
         }
-    })
+        from = next;
+    }
+}
+
+/// The length of the end of a line that stands here. None too as long as a `\r` may turn out to be half of one.
+fn end_of_line(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [b'\n', ..] => Some(1),
+        [b'\r', b'\n', ..] => Some(2),
+        [b'\r', _, ..] => Some(1),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -150,10 +164,25 @@ mod tests {
         assert_eq!(events.iter().map(|event| event.data()).collect::<Vec<_>>(), [Some("1"), Some("2"), Some("3")]);
     }
 
+    #[test]
+    fn a_lone_carriage_return_ends_a_line_as_clients_have_it() {
+        let hidden = Scanner::new(100)
+            .push(b": seen by none\rdata: 1\n\nevent: a\rdata: 2\r\rdata: 3\n\rdata: 4\r\n\rx")
+            .unwrap();
+        let seen: Vec<_> = hidden.iter().map(|event| (event.name(), event.data())).collect();
+        let message = |data| (Some("message"), Some(data));
+        assert_eq!(seen, [message("1"), (Some("a"), Some("2")), message("3"), message("4")]);
+        let mut scanner = Scanner::new(100);
+        assert!(scanner.push(b"data: 1\r\n\r").unwrap().is_empty(), "it may be half of an end");
+        assert_eq!(scanner.push(b"\n").unwrap()[0].raw, b"data: 1\r\n\r\n");
+        assert!(scanner.push(b"data: 2\r\r").unwrap().is_empty());
+        assert_eq!(scanner.push(b"data: 3").unwrap()[0].raw, b"data: 2\r\r");
+    }
+
     proptest! {
         /// However a stream is cut into chunks, the same events come out and no byte is lost.
         #[test]
-        fn cuts_do_not_matter(texts in prop::collection::vec("[a-z\n:]{0,12}", 0..8), cuts in prop::collection::vec(1usize..7, 0..40)) {
+        fn cuts_do_not_matter(texts in prop::collection::vec("[a-z\n\r:]{0,12}", 0..8), cuts in prop::collection::vec(1usize..7, 0..40)) {
             let stream: String = texts.iter().map(|text| format!("data: {}\n\n", text.replace("\n\n", "\n").trim_matches('\n'))).collect();
             let whole = Scanner::new(9999).push(stream.as_bytes()).unwrap();
             let mut scanner = Scanner::new(9999);
@@ -165,7 +194,7 @@ mod tests {
                 rest = tail;
             }
             pieces.extend(scanner.push(rest).unwrap());
-            let bytes: Vec<u8> = pieces.iter().flat_map(|e| e.raw.clone()).collect();
+            let bytes: Vec<u8> = pieces.iter().flat_map(|e| e.raw.clone()).chain(scanner.pending).collect();
             prop_assert_eq!(bytes, stream.as_bytes());
             prop_assert_eq!(pieces, whole);
         }

@@ -1,10 +1,12 @@
 //! Every setting of the node: flags and environment. The comments are the help text.
 
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use openapi::region::Region;
 use secrecy::SecretString;
 use url::Url;
@@ -26,6 +28,22 @@ pub struct Config {
     /// `info,sqlx=warn`.
     #[arg(long, global = true, env = "COMMONWATT_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+impl Config {
+    /// What the program was started with. Exits where that makes no sense.
+    pub fn read() -> Self {
+        let given = without_empty(Config::command(), &|name| std::env::var_os(name)).get_matches();
+        Self::from_arg_matches(&given).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// Of the environment, what is empty counts as not given: a compose file sets every variable that it names.
+fn without_empty(command: clap::Command, environment: &impl Fn(&OsStr) -> Option<OsString>) -> clap::Command {
+    let is_empty = |arg: &Arg| arg.get_env().and_then(environment).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg })
+        .mut_subcommands(|command| without_empty(command, environment))
 }
 
 /// How log lines are written.
@@ -378,6 +396,15 @@ mod tests {
         let missing = serve(&["--gateway", "http://a", "--token-file", "/no/such/file"]).unwrap();
         let error = format!("{:#}", missing.token(&missing.gateway[0]).unwrap_err());
         assert!(error.contains("/no/such/file"), "{error}");
+    }
+
+    #[test]
+    fn what_is_empty_in_the_environment_counts_as_not_given() {
+        let empty = |name: &OsStr| (name == "COMMONWATT_ZONE").then(OsString::new);
+        let command = without_empty(Config::command(), &empty);
+        let asked: Vec<_> =
+            command.find_subcommand("serve").unwrap().get_arguments().filter_map(Arg::get_env).collect();
+        assert!(!asked.contains(&OsStr::new("COMMONWATT_ZONE")) && asked.contains(&OsStr::new("COMMONWATT_PUE")));
     }
 
     #[test]

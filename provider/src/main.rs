@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Parser;
 use provider::config::{Command, Config, LogFormat};
 use provider::pull::{self, Peers, PullSettings, catalogue, given};
 use provider::{doctor, rotate, router, serve};
@@ -14,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let config = Config::parse();
+    let config = Config::read();
     let filter = EnvFilter::try_from_env("COMMONWATT_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,mistralrs_core=warn,mistralrs_quant=warn,candle_core=warn"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

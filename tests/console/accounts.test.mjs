@@ -70,6 +70,40 @@ test("wrong values of a new user are answered beside their fields, by the page a
         { refusals: [400, 409] },
     ));
 
+test("whoever has forgotten the password gets another one, shown once, and is signed out", () =>
+    withPage(async (page) => {
+        const ana = await newUser(unique("Ana"));
+        const { refresh_token } = await ask("POST", "/api/sessions", { body: { email: ana.email, password: ana.password } });
+        await signedIn(page, "administration");
+        await row(page, ana.name).getByRole("button", { name: `New password for ${ana.name}` }).click();
+        const question = page.getByRole("dialog", { name: `A new password for “${ana.name}”?` });
+        await accessible(page);
+        await question.getByRole("button", { name: "Make a new password" }).click();
+        const shown = page.getByRole("dialog", { name: `The new password of “${ana.name}”` });
+        await shown.getByText("Copy it now.").waitFor();
+        await accessible(page);
+        await shown.getByRole("button", { name: "Copy the password" }).click();
+        await shown.getByText("Copied", { exact: true }).waitFor();
+        const password = await page.evaluate(() => navigator.clipboard.readText());
+        assert.notEqual(password, ana.password);
+        await shown.getByRole("button", { name: "I have copied it" }).click();
+        assert.ok(!(await page.content()).includes(password), "the password is still in the page");
+        await assert.rejects(ask("POST", "/api/sessions/refresh", { body: { refresh_token } }), /401/);
+        await assert.rejects(ask("POST", "/api/sessions", { body: { email: ana.email, password: ana.password } }), /401/);
+        await page.getByRole("button", { name: "Sign out" }).click();
+        await signedIn(page, "account", { ...ana, password });
+    }));
+
+test("administrators change their own password where they are asked for the present one", () =>
+    withPage(async (page) => {
+        const { id, name, email } = await me();
+        await signedIn(page, "administration");
+        await find(page).fill(email);
+        await row(page, name).getByText(email).waitFor();
+        assert.equal(await page.getByRole("button", { name: `New password for ${name}`, exact: true }).count(), 0);
+        await assert.rejects(ask("POST", `/api/users/${id}/password`, { bearer: ADMIN_TOKEN }), /403 .*PUT \/api\/me\/password/);
+    }));
+
 test("accounts are found by a part of a name or of an address, in any case of letters", () =>
     withPage(async (page) => {
         const [ana, bob] = [await newUser(unique("Ana")), await newUser(unique("Bob"))];

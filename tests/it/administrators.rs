@@ -109,3 +109,54 @@ async fn a_new_user_signs_in_with_the_first_password_and_chooses_another() {
     let (status, _) = stage.call_as(&token, true, (Method::GET, "/api/accounts?all=true"), None).await;
     assert_eq!(status, StatusCode::FORBIDDEN, "a listener makes nobody an administrator");
 }
+
+#[tokio::test]
+async fn whoever_has_forgotten_the_password_gets_another_one_from_an_administrator() {
+    let stage = Stage::start().await;
+    let new = json!({"email": "bob@example.com", "name": "Bob"});
+    let (_, bob) = stage.call(true, Method::POST, "/api/users", Some(new)).await;
+    let first = bob["password"].as_str().unwrap();
+    let signed_in = stage.gateway.sign_in("bob@example.com", first).await;
+    let token = signed_in["access_token"].as_str().unwrap();
+    let path = format!("/api/users/{}/password", bob["id"].as_str().unwrap());
+    let (status, _) = stage.call_as(token, true, (Method::POST, &path), None).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "Bob is no administrator");
+    let (status, _) = stage.call(false, Method::POST, &path, None).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "nor is anybody here");
+    let (_, me) = stage.call(true, Method::GET, "/api/me", None).await;
+    let own = format!("/api/users/{}/password", me["id"].as_str().unwrap());
+    let (status, refused) = stage.call(true, Method::POST, &own, None).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert!(refused["detail"].as_str().unwrap().contains("PUT /api/me/password"), "{refused}");
+    let nobody = format!("/api/users/{}/password", uuid::Uuid::now_v7());
+    assert_eq!(stage.call(true, Method::POST, &nobody, None).await.0, StatusCode::NOT_FOUND);
+
+    let (status, reset) = stage.call(true, Method::POST, &path, None).await;
+    assert_eq!(status, StatusCode::OK);
+    let refresh = json!({"refresh_token": signed_in["refresh_token"]});
+    let (status, _) = stage.call(false, Method::POST, "/api/sessions/refresh", Some(refresh)).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "whoever is signed in as Bob is out");
+    let again = json!({"email": "bob@example.com", "password": first});
+    assert_eq!(stage.call(false, Method::POST, "/api/sessions", Some(again)).await.0, StatusCode::UNAUTHORIZED);
+    stage.gateway.sign_in("bob@example.com", reset["password"].as_str().unwrap()).await;
+}
+
+#[tokio::test]
+async fn an_account_is_found_by_its_id_by_whoever_may_see_it() {
+    let stage = Stage::start().await;
+    let new = json!({"email": "bob@example.com", "name": "Bob"});
+    let (_, bob) = stage.call(true, Method::POST, "/api/users", Some(new)).await;
+    let signed_in = stage.gateway.sign_in("bob@example.com", bob["password"].as_str().unwrap()).await;
+    let token = signed_in["access_token"].as_str().unwrap();
+    let (_, me) = stage.call(true, Method::GET, "/api/me", None).await;
+    let path = |account: &Value| format!("/api/accounts/{}", account.as_str().unwrap());
+    let (bobs, admins) = (path(&bob["account"]), path(&me["account"]));
+    let (status, own) = stage.call_as(token, false, (Method::GET, &bobs), None).await;
+    assert_eq!((status, &own["members"][0]["user"]), (StatusCode::OK, &bob["id"]));
+    let (status, _) = stage.call_as(token, false, (Method::GET, &admins), None).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let (status, found) = stage.call(true, Method::GET, &bobs, None).await;
+    assert_eq!((status, &found["name"]), (StatusCode::OK, &json!("Bob")));
+    let (status, _) = stage.call(true, Method::GET, &path(&json!(uuid::Uuid::now_v7())), None).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}

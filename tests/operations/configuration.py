@@ -13,8 +13,8 @@ from system import PROJECT, program
 PAGE = PROJECT / "docs/configuration.md"
 HEAD = """# Configuration
 
-Every setting is a flag, and most are a variable of the environment too; a flag wins. A wrong value stops the start with a
-sentence that says what to do. This page is written by `make docs` from `--help`; change the help, not the page.
+Every setting is a flag, and most are a variable of the environment too; a flag wins, and a variable that is empty counts as not
+given. A wrong value stops the start with a sentence that says what to do. This page is written by `make docs` from `--help`; change the help, not the page.
 """
 PROGRAMS = {
     "commonwatt": ["serve", "up", "admin", "verify", "with-postgres"],

@@ -20,12 +20,9 @@ export async function users(text, signal) {
     return [...each.values()];
 }
 
-/** The account of an id, if there is one. Accounts come newest first, by id: it is the first one before the next id. */
-export async function accountOf(id, signal) {
-    const next = (BigInt(`0x${id.replaceAll("-", "")}`) + 1n).toString(16).padStart(32, "0");
-    const before = next.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
-    const { data } = await get("/api/accounts", { all: true, before, limit: 1 }, { signal });
-    return data.find((account) => account.id === id);
+/** The account of an id. */
+export function accountOf(id, signal) {
+    return get(`/api/accounts/${id}`, null, { signal });
 }
 
 async function fitting(text, signal) {

@@ -1,7 +1,8 @@
 /** A new user, and the first password, shown once. */
 import { post } from "../api.js";
-import { Button, Choice, Copy, Dialog, Field, Notice, useFirstWrong } from "../components.js";
+import { Button, Choice, Dialog, Field, Notice, useFirstWrong } from "../components.js";
 import { html, useState } from "../html.js";
+import { Password } from "./administration-password.js";
 
 const RANKS = [
     ["no", "No"],
@@ -16,7 +17,11 @@ export function NewUser({ onClose, onMade }) {
         onMade();
     };
     // Another dialog, so that its title is read.
-    if (made) return html`<${FirstPassword} key="password" user=${made} onClose=${onClose} />`;
+    if (made) {
+        const { name, email, password } = made;
+        const title = `The user “${name}”`;
+        return html`<${Password} key="password" ...${{ title, email, password, onClose }} label="Copy the first password" />`;
+    }
     return html`<${Dialog} key="form" title="New user" onClose=${onClose}>
         <${Form} onDone=${done} onCancel=${onClose} />
     <//>`;
@@ -57,21 +62,6 @@ function Form({ onDone, onCancel }) {
             <${Button} kind="primary" type="submit" busy=${busy}>Make the user<//>
         </div>
     </form>`;
-}
-
-function FirstPassword({ user: { name, email, password }, onClose }) {
-    return html`<${Dialog} title=${`The user “${name}”`} onClose=${onClose}>
-        <div class="form">
-            <${Notice} kind="warning" title="Copy it now.">The gateway keeps a hash of it only, so nobody can show it again.<//>
-            <${Copy} text=${password} label="Copy the first password" />
-            <div class="field">
-                <p class="hint">Sign in here, as ${email}</p>
-                <${Copy} text=${location.origin + location.pathname} label="Copy the address" />
-            </div>
-            <p class="hint">Whoever has signed in chooses another password on the page “Account”.</p>
-            <div class="actions"><${Button} kind="primary" onClick=${onClose}>I have copied it<//></div>
-        </div>
-    <//>`;
 }
 
 function mistakes({ email, name }) {

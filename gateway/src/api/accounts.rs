@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::auth::accounts::{self, AccountView, Which};
 use crate::auth::user::{self, NewUser};
 use crate::auth::{ClientAddress, User, session};
-use crate::body::{Json, Query};
+use crate::body::{Json, Path, Query};
 use crate::error::Problem;
 use crate::secrets;
 
@@ -62,6 +62,18 @@ pub async fn list(app: App, user: User, Query(query): Query<AccountsQuery>) -> R
     Ok(Json(AccountList { data, next }))
 }
 
+/// Shows an account: one's own, and any to administrators.
+#[utoipa::path(get, path = "/api/accounts/{id}", tag = "Account", security(("session" = [])), params(("id" = Uuid, Path)),
+    responses((status = 200, body = AccountView), Problem))]
+pub async fn show(app: App, user: User, Path(id): Path<Uuid>) -> Result<Json<AccountView>, Problem> {
+    if id != user.account {
+        administrators_only(&user)?;
+    }
+    let which = Which { account: Some(id), limit: 1, ..Which::default() };
+    let found = accounts::list(&app.database, &which).await?.pop();
+    found.map(Json).ok_or_else(|| Problem::of(StatusCode::NOT_FOUND, "There is no account of this id."))
+}
+
 /// A user to be.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -103,6 +115,34 @@ pub async fn create_user(
     let id = user::create(&app.database, new).await?.ok_or_else(taken)?;
     let found = user::find(&app.database, id).await?.ok_or_else(|| Problem::not_found("user"))?;
     Ok((StatusCode::CREATED, Json(UserCreated { id, account: found.account_id, password })))
+}
+
+/// Another password.
+#[derive(Serialize, ToSchema)]
+pub struct NewPassword {
+    /// Shown once: hand it over, and let them choose another with `PUT /api/me/password`.
+    password: String,
+}
+
+/// Gives somebody who has forgotten theirs another password, and ends all their sessions; their keys go on. For administrators.
+#[utoipa::path(post, path = "/api/users/{id}/password", tag = "Account", security(("session" = [])), params(("id" = Uuid, Path)),
+    responses((status = 200, body = NewPassword), Problem))]
+pub async fn reset_password(app: App, user: User, Path(id): Path<Uuid>) -> Result<Json<NewPassword>, Problem> {
+    administrators_only(&user)?;
+    if id == user.id {
+        // Whoever has found a session or a key of an administrator's must not take them over with it.
+        return Err(Problem::forbidden(
+            "Change your own password with `PUT /api/me/password`, which asks for the present one.",
+        ));
+    }
+    if user::find(&app.database, id).await?.is_none() {
+        return Err(Problem::of(StatusCode::NOT_FOUND, "There is no user of this id."));
+    }
+    let password = secrets::random().map_err(|error| internal(&error))?;
+    let hashed = app.passwords.hash(&password.clone().into()).await?;
+    user::set_password(&app.database, id, &hashed).await?;
+    session::end_others(&app.database, id, None).await?;
+    Ok(Json(NewPassword { password }))
 }
 
 /// A change of one's password.

@@ -69,7 +69,8 @@ pub async fn sign_in(
     Ok((StatusCode::CREATED, Json(tokens)).into_response())
 }
 
-/// Trades a refresh token for the next pair. Each works once; using one twice ends the session.
+/// Trades a refresh token for the next pair. Each works once. Used again within half a minute, as when the reply was lost, it gives
+/// the same next one; used again later, it ends the session.
 #[utoipa::path(post, path = "/api/sessions/refresh", tag = "Sessions", request_body = Refresh,
     responses((status = 200, body = Tokens), (status = 401, description = "The refresh token is no good"), Problem))]
 pub async fn refresh(app: App, cookie: SessionCookie, Json(refresh): Json<Refresh>) -> Result<Response, Problem> {

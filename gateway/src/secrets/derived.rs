@@ -5,6 +5,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use data_encoding::BASE32_NOPAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use openapi::receipt::jws::Signer;
 use uuid::Uuid;
@@ -24,6 +25,8 @@ pub struct Derived {
     pub canaries: [u8; 32],
     /// What the key of the public log is made from.
     pub log_seed: [u8; 32],
+    /// Makes a session's next refresh token from the one before.
+    session_renewal: [u8; 32],
     /// Signs and checks the sessions of the management API.
     pub session_signing: EncodingKey,
     pub session_checking: DecodingKey,
@@ -51,6 +54,7 @@ impl Derived {
             canaries: blake3::derive_key("commonwatt 2026 canaries", secret),
             prefixes: blake3::derive_key("commonwatt 2026 prefixes", secret),
             log_seed: blake3::derive_key("commonwatt 2026 log signing", secret),
+            session_renewal: blake3::derive_key("commonwatt 2026 session renewal", secret),
             session_signing: EncodingKey::from_secret(&session),
             session_checking: DecodingKey::from_secret(&session),
             ticket_signing: EncodingKey::from_ed_der(ticket_private.as_ref()),
@@ -62,6 +66,13 @@ impl Derived {
 
     pub(super) fn hash(&self, text: &str) -> SecretHash {
         SecretHash(*blake3::keyed_hash(&self.hash_key, text.as_bytes()).as_bytes())
+    }
+
+    /// The refresh token that follows another one at some time. Without the secret nobody can tell it, whoever has that other one.
+    pub fn next_refresh_token(&self, token: &str, time: i64) -> String {
+        let mut hasher = blake3::Hasher::new_keyed(&self.session_renewal);
+        hasher.update(&time.to_be_bytes()).update(token.as_bytes());
+        BASE32_NOPAD.encode(hasher.finalize().as_bytes()).to_lowercase()
     }
 
     pub(super) fn seal(&self, server: Uuid, key: &str) -> anyhow::Result<Vec<u8>> {

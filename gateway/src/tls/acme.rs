@@ -4,6 +4,7 @@
 //! What the authority gives lies in files, from where it is shown like any other certificate. Whoever watches over one name
 //! with several gateways needs a certificate from elsewhere: the authority may reach another one than has asked.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -56,8 +57,8 @@ pub(crate) struct Acme {
     account: PathBuf,
     /// For which names and from whom the certificate is; not there as long as that is a stand-in.
     given: PathBuf,
-    certificate: PathBuf,
-    key: PathBuf,
+    /// The certificate and its key in one file, so that neither is ever there without the other.
+    pair: PathBuf,
 }
 
 impl Acme {
@@ -77,8 +78,7 @@ impl Acme {
             http: http.build()?,
             account: file("account.json"),
             given: file("given.json"),
-            certificate: file("certificate.pem"),
-            key: file("key.pem"),
+            pair: file("certificate-and-key.pem"),
         })
     }
 
@@ -87,12 +87,19 @@ impl Acme {
     /// # Errors
     /// When the files can't be read or written.
     pub(crate) fn tls(&self) -> anyhow::Result<Arc<Tls>> {
-        if !self.certificate.exists() {
+        if !self.pair.exists() {
+            // Else the stand-in would count as what was given.
+            match std::fs::remove_file(&self.given) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot remove {}", self.given.display()));
+                }
+                _ => {}
+            }
             let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
             let certificate = self.parameters()?.self_signed(&key)?;
             self.keep(&certificate.pem(), &key.serialize_pem())?;
         }
-        Tls::open(&self.certificate, &self.key)
+        Tls::open(&self.pair, &self.pair)
     }
 
     /// Orders a certificate when there is none yet or a third of its time is left, until `stop`.
@@ -115,7 +122,7 @@ impl Acme {
     async fn order_if_due(&self, tls: &Tls) -> anyhow::Result<()> {
         let given = serde_json::to_vec(&(&self.settings.names, &self.settings.directory))?;
         let is_given = std::fs::read(&self.given).is_ok_and(|known| known == given);
-        if is_given && !is_due(&std::fs::read(&self.certificate)?, SystemTime::now())? {
+        if is_given && !is_due(&std::fs::read(&self.pair)?, SystemTime::now())? {
             return Ok(());
         }
         let account = self.account().await?;
@@ -158,10 +165,8 @@ impl Acme {
         Ok(CertificateParams::new(self.settings.names.clone())?)
     }
 
-    /// The key first: while the two don't belong together, the old ones are shown.
     fn keep(&self, certificate: &str, key: &str) -> anyhow::Result<()> {
-        files::write(&self.key, key.as_bytes(), OWNER_ONLY)?;
-        files::write(&self.certificate, certificate.as_bytes(), OWNER_ONLY)
+        files::write(&self.pair, format!("{certificate}\n{key}").as_bytes(), OWNER_ONLY)
     }
 }
 
@@ -275,6 +280,26 @@ impl HttpClient for Http {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_is_never_there_without_its_key() {
+        // Whichever test comes first installs it.
+        let _ = aws_lc_rs::default_provider().install_default();
+        let folder = std::env::temp_dir().join(format!("acme-{}", uuid::Uuid::now_v7()));
+        let settings =
+            Settings { names: vec!["a.example".to_owned()], directory: "https://a.example".to_owned(), contact: None };
+        let start = || Acme::new(settings.clone(), &folder, None).unwrap();
+        start().tls().unwrap();
+        start().tls().expect("what was kept is shown once more");
+        let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(files, ["certificate-and-key.pem"], "one file is there whole or not at all");
+        // A kill may leave any of these alone.
+        std::fs::write(folder.join("given.json"), r#"[["a.example"],"https://a.example"]"#).unwrap();
+        std::fs::remove_file(folder.join("certificate-and-key.pem")).unwrap();
+        start().tls().unwrap();
+        assert!(!folder.join("given.json").exists(), "a stand-in is not what the authority gave");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn a_certificate_is_due_when_a_third_of_its_time_is_left() {

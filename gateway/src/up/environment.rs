@@ -75,7 +75,7 @@ Commonwatt runs. Ctrl-C ends it.
 
 curl {base_url}/chat/completions \
   -H 'Authorization: Bearer {api_key}' -H 'Content-Type: application/json' \
-  -d '{{"model":"{model}","messages":[{{"role":"user","content":"Why is the sky blue?"}}]}}'
+  -d '{{"model":"{model}","max_tokens":60,"messages":[{{"role":"user","content":"Why is the sky blue?"}}]}}'
 
 "#
         )
@@ -152,6 +152,7 @@ mod tests {
         let greeting = environment("m").greeting(Path::new("/data"));
         assert!(greeting.contains("http://127.0.0.1:8080/console/"), "{greeting}");
         assert!(greeting.contains("admin@localhost with the password p"), "{greeting}");
+        assert!(greeting.contains(r#""max_tokens":60"#), "whoever pastes it waits for no long answer: {greeting}");
         let other = Environment { admin_password: None, ..environment("m") }.greeting(Path::new("/data"));
         assert!(other.contains("sign in   as a user of this database"), "{other}");
     }

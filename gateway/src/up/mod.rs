@@ -19,6 +19,8 @@ mod interrupts;
 
 mod say;
 
+mod until;
+
 use std::future::pending;
 use std::io::{Write, stdout};
 use std::path::PathBuf;
@@ -26,7 +28,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use rustix::process::Signal;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use self::child::Child;
 use self::environment::{Environment, Pids};
@@ -34,11 +36,10 @@ use self::folder::DataFolder;
 use self::interrupts::Interrupts;
 use self::programs::Programs;
 use self::say::{say, step};
+use self::until::until;
 
 pub use self::postgres::{PrivatePostgres, with_postgres};
 
-const POLL: Duration = Duration::from_millis(100);
-const START_PATIENCE: Duration = Duration::from_mins(2);
 /// A little longer than the programs give their streams to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(35);
 
@@ -215,26 +216,6 @@ impl House {
         if let Some(Err(error)) = written {
             say(format_args!("{error:#}"));
         }
-    }
-}
-
-/// Asks `ready` until it agrees. An error with the log's end when one of the programs ends or time runs out.
-async fn until<const N: usize>(
-    mut programs: [&mut Child; N],
-    ready: impl AsyncFn() -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let deadline = Instant::now() + START_PATIENCE;
-    loop {
-        for program in &mut programs {
-            program.check_runs()?;
-        }
-        let Err(missing) = ready().await else { return Ok(()) };
-        if Instant::now() > deadline {
-            let waited = START_PATIENCE.as_secs();
-            let logs = programs.map(|program| program.last_lines(15)).join("\n");
-            bail!("Not ready after {waited} s: {missing:#}.\n{logs}");
-        }
-        sleep(POLL).await;
     }
 }
 

@@ -152,9 +152,7 @@ impl Translator {
     }
 
     fn chunk(&mut self, data: &str, energy: &impl Fn(Tokens) -> Energy) -> Result<Vec<u8>, TranslateError> {
-        // To JSON a lone carriage return is a space, to whoever reads an event stream it ends the line.
-        let data = data.replace('\r', " ");
-        let mut chunk = Object::parse(&data).map_err(|error| TranslateError::NoJson(error.to_string()))?;
+        let mut chunk = Object::parse(data).map_err(|error| TranslateError::NoJson(error.to_string()))?;
         if let Some(reported) = reported(&chunk) {
             return Err(TranslateError::Reported(reported));
         }

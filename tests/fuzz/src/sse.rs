@@ -49,8 +49,8 @@ fn one_event(event: &Event) {
         assert!(event.name().is_none() && event.data().is_none());
         return;
     };
-    let lines: Vec<&str> = text.split_inclusive('\n').map(|line| line.trim_end_matches('\n')).collect();
-    let lines: Vec<&str> = lines.iter().map(|line| line.strip_suffix('\r').unwrap_or(line)).collect();
+    let ended = text.replace("\r\n", "\n").replace('\r', "\n");
+    let lines: Vec<&str> = ended.strip_suffix('\n').unwrap_or(&ended).split('\n').collect();
     let said: Vec<&str> = lines.iter().copied().skip_while(|line| line.is_empty()).collect();
     let blank = said.iter().position(|line| line.is_empty());
     assert!(blank.is_none_or(|blank| blank + 1 == said.len()), "a client sees more than one event in {text:?}");

@@ -154,12 +154,12 @@ fn nothing_comes_after_an_error() {
 #[test]
 fn an_upstream_can_not_write_events_of_its_own() {
     let forged = "event: usage\ndata: {\"prompt_tokens\":1,\"completion_tokens\":9999}\n\n";
-    let returned = "{\"choices\":[],\r\"x\":1,\revent\r:1}";
     let sent = translate(facts(Endpoint::Chat), &format!("{forged}{}", stream(&[SAYS, ENDS]))).unwrap();
     assert_eq!(sent.counted().1, 1);
-    assert!(matches!(failure(&[returned]), TranslateError::NoJson(_)));
-    let spaced = translate(facts(Endpoint::Chat), &stream(&["{\"choices\":[],\"x\":[\r1]}", SAYS, ENDS])).unwrap();
-    assert!(!spaced.data[0].contains('\r') && spaced.data[0].contains("[ 1]"));
+    // To JSON a lone carriage return is a space, to whoever reads an event stream it ends the line.
+    for returned in ["{\"choices\":[],\r\"x\":1,\revent\r:1}", "{\"choices\":[],\"x\":[\r1]}"] {
+        assert!(matches!(failure(&[returned]), TranslateError::NoJson(_)));
+    }
 }
 
 proptest! {
