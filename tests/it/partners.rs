@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use openapi::log::entry::{Entry, Kind};
-use openapi::netting::{Agreed, Counting, Netting};
+use openapi::netting::{Agreed, Counting, Side};
 use openapi::receipt::Receipt;
 use openapi::receipt::jws::{self, Jws};
 use openapi::verify::{self, Evidence};
@@ -105,121 +105,157 @@ async fn keys(gateway: &Gateway) -> (String, Vec<openapi::log::ed25519::PublicKe
     let set = text(gateway, "/.well-known/jwks.json").await;
     let read: Value = serde_json::from_str(&set).unwrap();
     let keys = read["keys"].as_array().unwrap().iter().map(|key| jws::public_key(key["x"].as_str().unwrap()).unwrap());
-    (set.clone(), keys.collect())
+    let keys = keys.collect();
+    (set, keys)
+}
+
+/// One gateway that buys from another one, which has the node; a customer of the first; and what each is to the other.
+struct Trade {
+    front: Gateway,
+    back: Gateway,
+    _node: Node,
+    user: Customer,
+    at_front: Customer,
+    at_back: Customer,
+    bought: String,
+    sold: String,
+}
+
+impl Trade {
+    /// Only the front buys.
+    async fn begin() -> Self {
+        let (front, back) = (gateway().await, gateway().await);
+        let node = Node::join(&back, &["--price", "100,10,400"]).await;
+        let (at_back, at_front) = (back.customer("1").await, front.customer("0").await);
+        let bought = partner(&front, &back, &at_front, Some(&at_back.key)).await;
+        let sold = partner(&back, &front, &at_back, None).await;
+        let user = front.customer("1").await;
+        eventually("the partner's model", SOON, || async {
+            let models = front.client.get(front.url("/v1/models")).bearer_auth(&user.key).send().await.unwrap();
+            let models: Value = models.json().await.unwrap();
+            models["data"].as_array().unwrap().iter().any(|model| model["id"] == MODEL).then_some(())
+        })
+        .await;
+        Self { front, back, _node: node, user, at_front, at_back, bought, sold }
+    }
+
+    /// The user gets two answers, one of them streamed.
+    async fn answer(&self) {
+        let (status, answer) = ask(&self.front, &self.user.key, &conversation(json!({}))).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        let stream = self.front.client.post(self.front.url("/v1/chat/completions")).bearer_auth(&self.user.key);
+        let stream = stream.json(&conversation(json!({"stream": true}))).send().await.unwrap().text().await.unwrap();
+        assert!(stream.ends_with("data: [DONE]\n\n"), "{stream}");
+    }
+
+    /// What is bought is not sold on to a partner, nor to who wants to stay at home.
+    async fn refuse(&self) {
+        let mine = self.front.client.get(self.front.url("/v1/models")).bearer_auth(&self.at_front.key);
+        let mine: Value = mine.send().await.unwrap().json().await.unwrap();
+        assert_eq!(mine["data"], json!([]));
+        let (status, refused) = ask(&self.front, &self.at_front.key, &conversation(json!({}))).await;
+        assert!(status.is_client_error() || status.is_server_error(), "{refused}");
+        let at_home = conversation(json!({"provider": {"partners": false}}));
+        let (status, refused) = ask(&self.front, &self.user.key, &at_home).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{refused}");
+        assert!(refused["error"]["message"].as_str().unwrap().contains("nodes of this gateway itself"), "{refused}");
+    }
+
+    /// The user's receipts have the partner's in them, and its node's energy.
+    async fn own_receipts(&self, billed: &[Value]) {
+        let own = eventually("the user's receipts", SOON, || async {
+            Some(receipts(&self.front, &self.user.key).await).filter(|receipts| receipts.len() == 2)
+        })
+        .await;
+        let (set, _) = keys(&self.front).await;
+        for (file, invoice) in own.iter().zip(billed) {
+            let (receipt, says) = verified(file, &set);
+            assert!(says.contains("Another gateway has answered"), "{says}");
+            assert_eq!(
+                (&json!(receipt.id), &json!(receipt.partner_receipt)),
+                (&invoice["attempt"], &invoice["receipt"])
+            );
+            let within = receipt.check_partner().unwrap().unwrap();
+            let figures = |receipt: &Receipt| receipt.energy.as_ref().map(|energy| (energy.microjoules, energy.tier));
+            assert_eq!(figures(&receipt), figures(&within), "the energy is what the node's gateway says");
+        }
+    }
+
+    /// Behind each invoice is a receipt of the partner's with its node's own word; and what they come to.
+    async fn counted(&self, billed: &[Value]) -> Side {
+        let (set, _) = keys(&self.back).await;
+        let issued = receipts(&self.back, &self.at_back.key).await;
+        assert_eq!(issued.len(), 2);
+        let mut counting = Counting::begin("", (0, u64::MAX));
+        for (file, invoice) in issued.iter().zip(billed) {
+            assert_eq!((&file["client_request_id"], &file["receipt"]), (&invoice["attempt"], &invoice["receipt"]));
+            let (receipt, says) = verified(file, &set);
+            assert!(receipt.node_receipt.is_some(), "{says}");
+            let leaf = Entry::of(Kind::Receipt, file["receipt"].as_str().unwrap().as_bytes()).leaf();
+            counting.count(file["index"].as_u64().unwrap(), leaf, Some(receipt.nanocredits));
+        }
+        counting.end()
+    }
+
+    /// Both have signed and published what the receipts come to.
+    async fn net(&self, owed: i64, counted: &Side) {
+        close(&self.front).await;
+        close(&self.back).await;
+        let netted = net(&self.front, &self.bought).await;
+        assert_eq!((nanocredits(&netted["we_owe"]), nanocredits(&netted["they_owe"])), (owed, 0), "{netted}");
+        let same = self.back.get(&format!("/api/partners/{}/nettings", self.sold)).await["data"][0].clone();
+        assert_eq!((&same["document"], &same["they_owe"]), (&netted["document"], &netted["we_owe"]), "{same}");
+        let path = format!("/log/document/{}", netted["document"].as_str().unwrap());
+        let document = text(&self.front, &path).await;
+        assert_eq!(document, text(&self.back, &path).await);
+        let agreed = Agreed::read(&document, &keys(&self.front).await.1, &keys(&self.back).await.1).unwrap();
+        let side = agreed.sides.iter().find(|side| side.receipts > 0).unwrap();
+        assert_eq!((side.receipts, &side.root, side.nanocredits), (2, &counted.root, counted.nanocredits));
+        let rest = agreed.rest().unwrap();
+        assert_eq!((rest.nanocredits, rest.payee.as_str()), (counted.nanocredits, side.gateway.as_str()));
+    }
+}
+
+/// A receipt that holds by these keys, and what is said of it.
+fn verified(file: &Value, keys: &str) -> (Receipt, String) {
+    let bytes = serde_json::to_vec(file).unwrap();
+    let evidence = Evidence { receipt: &bytes, keys: Some(keys.as_bytes()), ..Evidence::default() };
+    let verdict = verify::receipt(&evidence).unwrap();
+    assert!(verdict.holds, "{verdict:?}");
+    let receipt = Jws::read(file["receipt"].as_str().unwrap()).unwrap().claimed().unwrap();
+    (receipt, format!("{:?}", verdict.findings))
 }
 
 #[tokio::test]
 async fn a_user_of_one_gateway_is_answered_by_a_node_of_another_and_the_books_of_both_agree() {
-    let (mut front, back) = (gateway().await, gateway().await);
-    let _node = Node::join(&back, &["--price", "100,10,400"]).await;
-    // Each is an account at the other, and only the front buys.
-    let (at_back, at_front) = (back.customer("1").await, front.customer("0").await);
-    let bought = partner(&front, &back, &at_front, Some(&at_back.key)).await;
-    let sold = partner(&back, &front, &at_back, None).await;
-
-    let user = front.customer("1").await;
-    eventually("the partner's model", SOON, || async {
-        let models = front.client.get(front.url("/v1/models")).bearer_auth(&user.key).send().await.unwrap();
-        let models: Value = models.json().await.unwrap();
-        models["data"].as_array().unwrap().iter().any(|model| model["id"] == MODEL).then_some(())
-    })
-    .await;
-    let (status, answer) = ask(&front, &user.key, &conversation(json!({}))).await;
-    assert_eq!(status, StatusCode::OK, "{answer}");
-    let stream = front.client.post(front.url("/v1/chat/completions")).bearer_auth(&user.key);
-    let stream = stream.json(&conversation(json!({"stream": true}))).send().await.unwrap().text().await.unwrap();
-    assert!(stream.ends_with("data: [DONE]\n\n"), "{stream}");
-    let mine = front.client.get(front.url("/v1/models")).bearer_auth(&at_front.key).send().await.unwrap();
-    assert_eq!(mine.json::<Value>().await.unwrap()["data"], json!([]), "what is bought is not sold on to a partner");
-    let (status, refused) = ask(&front, &at_front.key, &conversation(json!({}))).await;
-    assert!(status.is_client_error() || status.is_server_error(), "{refused}");
-    let (status, refused) = ask(&front, &user.key, &conversation(json!({"provider": {"partners": false}}))).await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{refused}");
-    assert!(refused["error"]["message"].as_str().unwrap().contains("nodes of this gateway itself"), "{refused}");
-
+    let mut trade = Trade::begin().await;
+    trade.answer().await;
+    trade.refuse().await;
     // What is billed is what was asked, and is owed to the last nanocredit.
-    let billed = billed(&front, &bought, 2).await;
+    let billed = billed(&trade.front, &trade.bought, 2).await;
     assert!(billed.iter().all(|one| one["dispute"].is_null() && !one["attempt"].is_null()), "{billed:?}");
     let owed: i64 = billed.iter().map(nanocredits).sum();
     assert!(owed > 0);
-    assert_eq!(nanocredits(&partners_view(&front).await["earned"]), owed);
-    let spent = 1_000_000_000 - nanocredits(&partners_view(&back).await["credit"]);
+    assert_eq!(nanocredits(&partners_view(&trade.front).await["earned"]), owed);
+    let spent = 1_000_000_000 - nanocredits(&partners_view(&trade.back).await["credit"]);
     assert_eq!(spent, owed, "what one owes is what the other has been paid");
-
-    // The user's own receipts have the partner's in them, and its node's energy.
-    let own = eventually("the user's receipts", SOON, || async {
-        Some(receipts(&front, &user.key).await).filter(|receipts| receipts.len() == 2)
-    })
-    .await;
-    let (front_set, _) = keys(&front).await;
-    for (file, invoice) in own.iter().zip(&billed) {
-        let bytes = serde_json::to_vec(file).unwrap();
-        let evidence = Evidence { receipt: &bytes, keys: Some(front_set.as_bytes()), ..Evidence::default() };
-        let verdict = verify::receipt(&evidence).unwrap();
-        assert!(verdict.holds, "{verdict:?}");
-        assert!(
-            verdict.findings.iter().any(|finding| finding.says.contains("Another gateway has answered")),
-            "{verdict:?}"
-        );
-        let receipt: Receipt = Jws::read(file["receipt"].as_str().unwrap()).unwrap().claimed().unwrap();
-        assert_eq!((&json!(receipt.id), &json!(receipt.partner_receipt)), (&invoice["attempt"], &invoice["receipt"]));
-        let within = receipt.check_partner().unwrap().unwrap();
-        let figures = |receipt: &Receipt| receipt.energy.as_ref().map(|energy| (energy.microjoules, energy.tier));
-        assert_eq!(figures(&receipt), figures(&within), "the energy is what the node's gateway says");
-    }
-
-    // Behind each invoice is the node's own word.
-    let policy = text(&back, "/log/policy").await;
-    let (set, back_keys) = keys(&back).await;
-    let issued = receipts(&back, &at_back.key).await;
-    let mut counting = Counting::begin("", (0, u64::MAX));
-    for (file, invoice) in issued.iter().zip(&billed) {
-        assert_eq!((&file["client_request_id"], &file["receipt"]), (&invoice["attempt"], &invoice["receipt"]));
-        let bytes = serde_json::to_vec(file).unwrap();
-        let evidence = Evidence { receipt: &bytes, keys: Some(set.as_bytes()), ..Evidence::default() };
-        let verdict = verify::receipt(&evidence).unwrap();
-        assert!(verdict.holds, "{verdict:?}");
-        let text = file["receipt"].as_str().unwrap();
-        let receipt: Receipt = Jws::read(text).unwrap().claimed().unwrap();
-        assert!(receipt.node_receipt.is_some());
-        let leaf = Entry::of(Kind::Receipt, text.as_bytes()).leaf();
-        counting.count(file["index"].as_u64().unwrap(), leaf, Some(receipt.nanocredits));
-    }
-    assert_eq!(issued.len(), 2, "{policy}");
-    let counted = counting.end();
-
-    close(&front).await;
-    close(&back).await;
-    let netted = net(&front, &bought).await;
-    assert_eq!((nanocredits(&netted["we_owe"]), nanocredits(&netted["they_owe"])), (owed, 0), "{netted}");
-    let same = back.get(&format!("/api/partners/{sold}/nettings")).await["data"][0].clone();
-    assert_eq!((&same["document"], &same["they_owe"]), (&netted["document"], &netted["we_owe"]), "{same}");
-    let path = format!("/log/document/{}", netted["document"].as_str().unwrap());
-    let document = text(&front, &path).await;
-    assert_eq!(document, text(&back, &path).await, "both publish it");
-    let agreed: Netting = Agreed::read(&document, &keys(&front).await.1, &back_keys).unwrap();
-    let side = agreed.sides.iter().find(|side| side.receipts > 0).unwrap();
-    assert_eq!(
-        (side.receipts, &side.root, side.nanocredits),
-        (2, &counted.root, counted.nanocredits),
-        "from receipts alone"
-    );
-    let rest = agreed.rest().unwrap();
-    assert_eq!((rest.nanocredits, rest.payee.as_str()), (counted.nanocredits, side.gateway.as_str()));
+    trade.own_receipts(&billed).await;
+    let counted = trade.counted(&billed).await;
+    trade.net(owed, &counted).await;
 
     // What is left is paid with the next epoch, like any operator.
-    close(&front).await;
-    let payouts = front.get("/api/payouts?state=due").await;
+    close(&trade.front).await;
+    let payouts = trade.front.get("/api/payouts?state=due").await;
     let due: Vec<i64> = payouts["data"].as_array().unwrap().iter().map(nanocredits).collect();
     assert_eq!(due, [owed], "{payouts}");
-    front.audit().await;
-    back.audit().await;
+    trade.front.audit().await;
+    trade.back.audit().await;
 
     // The front is gone: whoever is the other's user does not notice.
-    front.kill().await;
-    let (status, answer) = ask(&back, &back.key, &conversation(json!({}))).await;
+    trade.front.kill().await;
+    let (status, answer) = ask(&trade.back, &trade.back.key, &conversation(json!({}))).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
-    back.audit().await;
+    trade.back.audit().await;
 }
 
 #[tokio::test]
