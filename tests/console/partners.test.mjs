@@ -40,7 +40,7 @@ test("a gateway becomes a partner, and stops being one", async () => {
 
             const table = page.getByRole("table", { name: "Partners" });
             await table.getByText("buys here").waitFor();
-            await picture(page, "partners-light");
+            await picture(page, "partners-dark");
             await fits(page);
             await accessible(page);
             await page.getByRole("button", { name: "Nettings: The other" }).click();
