@@ -1,4 +1,4 @@
-//! The only module that writes the tables `partners`, `invoices` and `nettings`.
+//! What partners bill, and what of it is owed.
 
 use openapi::log::hash::Hash;
 use openapi::receipt::{ReceiptEnergy, ReceiptId};
@@ -7,63 +7,30 @@ use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::judge::Ours;
+use super::{MOST, Partner, number};
 use crate::inference::ship;
 use crate::ledger::account::Account;
 use crate::ledger::event::{self, Kind, NewEvent, Posting, Refused};
+use crate::partners::judge::Ours;
 
-/// Invoices in one answer.
-pub(super) const MOST: i64 = 200;
 /// Whoever has been billed for an attempt once owes it once.
 const BILLED_TWICE: &str = "This attempt was billed before.";
 
-/// Another gateway.
-#[derive(Clone, Debug)]
-pub struct Partner {
-    pub id: Uuid,
-    /// Whose keys it asks with, and whose earnings are what it answers.
-    pub account: Uuid,
-    pub name: String,
-    /// What comes before `/v1`.
-    pub url: String,
-    /// What its log is called.
-    pub origin: String,
-    /// The keys of its log that count, as lines of a policy.
-    pub log_keys: String,
-    /// As a node here, if it answers us.
-    pub node: Option<Uuid>,
-    /// Leaves of its log that were looked at.
-    pub read_until: u64,
-    /// Why nothing is read or netted now.
-    pub failure: Option<String>,
-    pub created_at: OffsetDateTime,
-}
-
-/// A partner to be.
-pub(super) struct NewPartner<'a> {
-    pub(super) account: Uuid,
-    pub(super) name: &'a str,
-    pub(super) url: &'a str,
-    pub(super) origin: &'a str,
-    pub(super) log_keys: &'a str,
-    pub(super) by: Uuid,
-}
-
 /// A receipt of a partner.
 #[derive(Clone, Debug)]
-pub(super) struct Invoice {
+pub(in crate::partners) struct Invoice {
     /// The leaf of the partner's log.
-    pub(super) index: u64,
-    pub(super) leaf: Hash,
+    pub(in crate::partners) index: u64,
+    pub(in crate::partners) leaf: Hash,
     /// Our attempt.
-    pub(super) attempt: Option<ReceiptId>,
-    pub(super) receipt: String,
+    pub(in crate::partners) attempt: Option<ReceiptId>,
+    pub(in crate::partners) receipt: String,
     /// What it costs, as the partner says.
-    pub(super) claimed: Nanocredits,
+    pub(in crate::partners) claimed: Nanocredits,
     /// What it took in energy, as the partner says.
-    pub(super) energy: Option<ReceiptEnergy>,
+    pub(in crate::partners) energy: Option<ReceiptEnergy>,
     /// What is owed, or why nothing is.
-    pub(super) judged: Result<Nanocredits, String>,
+    pub(in crate::partners) judged: Result<Nanocredits, String>,
 }
 
 /// An invoice as it is kept.
@@ -79,65 +46,18 @@ pub struct Kept {
     pub received_at: OffsetDateTime,
 }
 
-/// What was offset.
-#[derive(Clone, Debug)]
-pub struct Netted {
-    pub number: u32,
-    /// SHA-256 of the document.
-    pub digest: Vec<u8>,
-    pub our_end: u64,
-    pub their_end: u64,
-    pub we_owe: Nanocredits,
-    pub they_owe: Nanocredits,
-    pub agreed_at: OffsetDateTime,
-}
-
 /// What is known of an attempt that a receipt names.
-pub(super) enum Found {
+pub(in crate::partners) enum Found {
     Nothing,
     /// At the partner; none if nothing was noted, since nothing came.
     Attempt(Option<Box<Ours>>),
-}
-
-/// Partners, the first ones first.
-///
-/// # Errors
-/// When the database fails.
-pub async fn list(database: &PgPool) -> Result<Vec<Partner>, sqlx::Error> {
-    let rows = sqlx::query!(
-        "select id, account_id, name, url, origin, log_keys, node_id, read_until, failure, created_at from partners
-         where ended_at is null order by id"
-    );
-    let rows = rows.fetch_all(database).await?.into_iter();
-    Ok(rows
-        .map(|row| Partner {
-            id: row.id,
-            account: row.account_id,
-            name: row.name,
-            url: row.url,
-            origin: row.origin,
-            log_keys: row.log_keys,
-            node: row.node_id,
-            read_until: row.read_until.unsigned_abs(),
-            failure: row.failure,
-            created_at: row.created_at,
-        })
-        .collect())
-}
-
-/// The partner of an id.
-///
-/// # Errors
-/// When the database fails.
-pub(super) async fn find(database: &PgPool, id: Uuid) -> Result<Option<Partner>, sqlx::Error> {
-    Ok(list(database).await?.into_iter().find(|partner| partner.id == id))
 }
 
 /// How many of its receipts are disputed.
 ///
 /// # Errors
 /// When the database fails.
-pub(super) async fn disputed(database: &PgPool, id: Uuid) -> Result<u64, sqlx::Error> {
+pub(in crate::partners) async fn disputed(database: &PgPool, id: Uuid) -> Result<u64, sqlx::Error> {
     let count = sqlx::query_scalar!(
         r#"select count(*) as "count!" from invoices where partner_id = $1 and dispute is not null"#,
         id
@@ -145,67 +65,15 @@ pub(super) async fn disputed(database: &PgPool, id: Uuid) -> Result<u64, sqlx::E
     Ok(count.fetch_one(database).await?.unsigned_abs())
 }
 
-/// Adds one. None when the account is a partner's already, or there is no such account.
-///
-/// # Errors
-/// When the database fails.
-pub(super) async fn add(database: &PgPool, new: &NewPartner<'_>) -> Result<Option<Uuid>, sqlx::Error> {
-    sqlx::query_scalar!(
-        "insert into partners (id, account_id, name, url, origin, log_keys, created_by)
-         select $1, a.id, $3, $4, $5, $6, $7 from accounts a where a.id = $2
-         on conflict do nothing returning id",
-        Uuid::now_v7(),
-        new.account,
-        new.name,
-        new.url,
-        new.origin,
-        new.log_keys,
-        new.by
-    )
-    .fetch_optional(database)
-    .await
-}
-
-/// The partner answers as this node from now on.
-///
-/// # Errors
-/// When the database fails.
-pub(crate) async fn answers_as(connection: &mut PgConnection, id: Uuid, node: Uuid) -> Result<(), sqlx::Error> {
-    sqlx::query!("update partners set node_id = $2 where id = $1", id, node).execute(connection).await.map(drop)
-}
-
-/// Other keys of a partner's log count.
-///
-/// # Errors
-/// When the database fails.
-pub(super) async fn trust(database: &PgPool, id: Uuid, log_keys: &str) -> Result<(), sqlx::Error> {
-    sqlx::query!("update partners set log_keys = $2 where id = $1", id, log_keys).execute(database).await.map(drop)
-}
-
-/// It is a partner no more. What it has billed is kept.
-///
-/// # Errors
-/// When the database fails.
-pub(super) async fn end(database: &PgPool, id: Uuid) -> Result<(), sqlx::Error> {
-    sqlx::query!("update partners set ended_at = now() where id = $1 and ended_at is null", id)
-        .execute(database)
-        .await
-        .map(drop)
-}
-
-/// Says why nothing is read of a partner now, or that something is.
-///
-/// # Errors
-/// When the database fails.
-pub(super) async fn fails(database: &PgPool, id: Uuid, failure: Option<&str>) -> Result<(), sqlx::Error> {
-    sqlx::query!("update partners set failure = $2 where id = $1", id, failure).execute(database).await.map(drop)
-}
-
 /// What is known of our attempt of this name at the partner.
 ///
 /// # Errors
 /// When the database fails.
-pub(super) async fn ours(database: &PgPool, partner: &Partner, id: ReceiptId) -> Result<Found, sqlx::Error> {
+pub(in crate::partners) async fn ours(
+    database: &PgPool,
+    partner: &Partner,
+    id: ReceiptId,
+) -> Result<Found, sqlx::Error> {
     let row = sqlx::query!(
         r#"select a.completion_tokens, r.noted::text as noted from attempts a
            left join receipts r on r.request_id = a.request_id and r.attempt = a.attempt
@@ -226,7 +94,7 @@ pub(super) async fn ours(database: &PgPool, partner: &Partner, id: ReceiptId) ->
 ///
 /// # Errors
 /// When the database fails, or the ledger refuses.
-pub(super) async fn take(
+pub(in crate::partners) async fn take(
     database: &PgPool,
     partner: &Partner,
     (from, until): (u64, u64),
@@ -353,7 +221,12 @@ async fn adjust(
 ///
 /// # Errors
 /// When the database fails, the attempt was billed before, or the ledger refuses.
-pub(super) async fn own_up(database: &PgPool, partner: &Partner, index: u64, by: Uuid) -> Result<bool, Refused> {
+pub(in crate::partners) async fn own_up(
+    database: &PgPool,
+    partner: &Partner,
+    index: u64,
+    by: Uuid,
+) -> Result<bool, Refused> {
     let mut transaction = database.begin().await?;
     let row = sqlx::query!(
         "update invoices set dispute = null where partner_id = $1 and index = $2 and dispute is not null
@@ -376,7 +249,7 @@ pub(super) async fn own_up(database: &PgPool, partner: &Partner, index: u64, by:
 ///
 /// # Errors
 /// When the database fails.
-pub(super) async fn invoices(
+pub(in crate::partners) async fn invoices(
     database: &PgPool,
     partner: Uuid,
     (from, before): (u64, u64),
@@ -406,58 +279,4 @@ pub(super) async fn invoices(
         })
     });
     kept.collect()
-}
-
-/// What was offset with a partner, the newest first.
-///
-/// # Errors
-/// When the database fails.
-pub(super) async fn nettings(connection: &mut PgConnection, partner: Uuid) -> Result<Vec<Netted>, sqlx::Error> {
-    let rows = sqlx::query!(
-        "select number, digest, our_end, their_end, we_owe, they_owe, agreed_at from nettings
-         where partner_id = $1 order by number desc limit $2",
-        partner,
-        MOST
-    );
-    let netted = rows.fetch_all(connection).await?.into_iter().map(|row| Netted {
-        number: row.number.unsigned_abs(),
-        digest: row.digest,
-        our_end: row.our_end.unsigned_abs(),
-        their_end: row.their_end.unsigned_abs(),
-        we_owe: Nanocredits::new(row.we_owe.unsigned_abs()),
-        they_owe: Nanocredits::new(row.they_owe.unsigned_abs()),
-        agreed_at: row.agreed_at,
-    });
-    Ok(netted.collect())
-}
-
-/// Keeps what was offset.
-///
-/// # Errors
-/// When the database fails, or there is one of this number.
-pub(super) async fn net(
-    connection: &mut PgConnection,
-    partner: Uuid,
-    netted: &Netted,
-    event: Option<Uuid>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "insert into nettings (partner_id, number, digest, our_end, their_end, we_owe, they_owe, event_id)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)",
-        partner,
-        i32::try_from(netted.number).unwrap_or(i32::MAX),
-        netted.digest,
-        number(netted.our_end),
-        number(netted.their_end),
-        netted.we_owe.to_bigint(),
-        netted.they_owe.to_bigint(),
-        event
-    )
-    .execute(connection)
-    .await
-    .map(drop)
-}
-
-fn number(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
