@@ -212,7 +212,9 @@ impl Log {
     /// Appends until nothing waits.
     #[cfg(test)]
     pub(crate) async fn append_all(&self, database: &PgPool) {
-        while self.grow(database).await.unwrap().is_some() {}
+        while queue::oldest(database).await.unwrap().is_some() {
+            self.grow(database).await.unwrap();
+        }
     }
 
     async fn pause(&self) {

@@ -44,7 +44,7 @@ async fn batches_of_odd_sizes_make_the_tree_of_all_leaves(database: PgPool) {
     let mut size = 0;
     for more in [1, 2, full - 3, 1, full - 1, full, full + 1, 1, 700, 1000, 3 * full, 13] {
         add(&database, &entries(size..size + more)).await;
-        let grown = log.grow(&database).await.unwrap().unwrap();
+        let grown = grow_once(&log, &database).await.unwrap().unwrap();
         size += more;
         assert_eq!((grown.to, grown.has_more), (size, more == 1000));
         let all = entries(0..size);
@@ -61,7 +61,7 @@ async fn more_than_a_batch_is_appended_in_several(database: PgPool) {
     let log = open(&database).await;
     add(&database, &entries(0..2345)).await;
     let mut sizes = Vec::new();
-    while let Some(grown) = log.grow(&database).await.unwrap() {
+    while let Some(grown) = grow_once(&log, &database).await.unwrap() {
         sizes.push((grown.to, grown.has_more));
     }
     assert_eq!(sizes, [(1000, true), (2000, true), (2345, false)]);
@@ -76,7 +76,7 @@ async fn the_same_entry_twice_is_one_leaf(database: PgPool) {
     add(&database, &[entry(2), entry(3), entry(1)]).await;
     grow(&log, &database).await.unwrap();
     add(&database, &[entry(3)]).await;
-    let grown = log.grow(&database).await.unwrap().unwrap();
+    let grown = grow_once(&log, &database).await.unwrap().unwrap();
     assert_eq!(grown.touched(), None);
     assert_eq!(logged(&database).await, [entry(1), entry(2), entry(3)]);
     assert_eq!(counts(&database).await, [0, 3, 1, 2], "nothing new signs nothing");
@@ -149,7 +149,7 @@ async fn an_abort_at_any_step_changes_nothing(database: PgPool) {
     ] {
         let create = format!("create {kind} execute function fail()");
         database.execute(sqlx::AssertSqlSafe(create)).await.unwrap();
-        let failed = log.grow(&database).await.unwrap_err();
+        let failed = grow_once(&log, &database).await.unwrap_err();
         assert!(matches!(&failed, Failed::Database(error) if error.to_string().contains("told to fail")), "{failed}");
         assert_eq!(counts(&database).await, before, "{kind}");
         let drop = format!("drop trigger failing on {table}");

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::sequence::Grown;
-use super::{Failed, Log, checkpoints, enqueue};
+use super::{Failed, Log, checkpoints, enqueue, queue};
 use crate::accounting::Accounting;
 use crate::app::App;
 use crate::config::ServeConfig;
@@ -51,10 +51,20 @@ async fn add(database: &PgPool, entries: &[Entry]) {
     transaction.commit().await.unwrap();
 }
 
+/// Appends one batch, once nobody else holds the lock: Postgres says that a transaction failed before it lets go of it.
+async fn grow_once(log: &Log, database: &PgPool) -> Result<Option<Grown>, Failed> {
+    loop {
+        match log.grow(database).await {
+            Ok(None) if queue::oldest(database).await?.is_some() => {}
+            grown => return grown,
+        }
+    }
+}
+
 /// Appends until nothing waits.
 async fn grow(log: &Log, database: &PgPool) -> Result<Option<Grown>, Failed> {
     loop {
-        match log.grow(database).await {
+        match grow_once(log, database).await {
             Ok(Some(grown)) if grown.has_more => {}
             grown => return grown,
         }
@@ -65,7 +75,7 @@ async fn grow(log: &Log, database: &PgPool) -> Result<Option<Grown>, Failed> {
 async fn grown_to(database: &PgPool, size: u64) -> Log {
     let log = open(database).await;
     add(database, &entries(0..size)).await;
-    while log.grow(database).await.unwrap().is_some() {}
+    grow(&log, database).await.unwrap();
     log
 }
 
