@@ -67,7 +67,7 @@ demo-federation: build ## Let three real nodes join over bad links and a NAT, th
 	COMMONWATT_TEST_MODEL=$$(cat $(COMMONWATT_CACHE)/model-folder) $(BIN)/commonwatt with-postgres -- $(BIN)/commonwatt-federation join
 	COMMONWATT_TEST_MODEL=$$(cat $(COMMONWATT_CACHE)/model-folder) $(BIN)/commonwatt with-postgres -- $(BIN)/commonwatt-federation breaks
 
-bench: ## Measure what accounting costs in latency, processor time and memory
+bench: ## Measure what a request costs, beside nginx and HAProxy where they are installed, and what streams take (ten minutes, Linux)
 	$(BUILD) --bins
 	$(BIN)/commonwatt with-postgres -- $(BIN)/commonwatt-bench all --json $(COMMONWATT_CACHE)/bench.json
 	@echo "all figures: $(COMMONWATT_CACHE)/bench.json"

@@ -62,7 +62,8 @@ pub(crate) async fn receipts(
     Ok(statements(Arc::clone(&gateway.receipts.chain), after))
 }
 
-fn statements(chain: Arc<Chain>, after: u64) -> Response {
+/// The statements of a chain after this one, and then those to come.
+pub fn statements(chain: Arc<Chain>, after: u64) -> Response {
     let newest = chain.newest();
     let events = futures_util::stream::unfold((chain, newest, after), |(chain, mut newest, after)| async move {
         loop {

@@ -2,21 +2,21 @@
 
 use serde::Serialize;
 
+use crate::compare::{self, Comparison};
 use crate::metering::{self, Metering};
-use crate::overhead::{self, Overhead};
 use crate::streams::{self, Streams};
 
 /// All figures of a run; empty where nothing was measured, or the books were wrong.
 #[derive(Default, Serialize)]
 pub(crate) struct Report {
-    overhead: Option<Overhead>,
+    comparison: Option<Comparison>,
     streams: Option<Streams>,
     metering: Option<Metering>,
 }
 
 impl Report {
-    pub(crate) async fn overhead(&mut self, arguments: &overhead::Arguments) -> Result<(), String> {
-        self.overhead = Some(overhead::measure(arguments).await?);
+    pub(crate) async fn compare(&mut self, arguments: &compare::Arguments) -> Result<(), String> {
+        self.comparison = Some(compare::measure(arguments).await?);
         Ok(())
     }
 
@@ -32,11 +32,11 @@ impl Report {
 
     pub(crate) async fn all(
         &mut self,
-        overhead: &overhead::Arguments,
+        compare: &compare::Arguments,
         streams: &streams::Arguments,
         metering: &metering::Arguments,
     ) -> Result<(), String> {
-        self.overhead(overhead).await?;
+        self.compare(compare).await?;
         self.streams(streams).await?;
         self.metering(metering).await
     }

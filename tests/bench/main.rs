@@ -2,17 +2,19 @@
 
 #![expect(clippy::expect_used, reason = "a measuring tool fails by panicking")]
 
+mod compare;
+
 mod figures;
 
 mod metering;
 
 mod node;
 
-mod overhead;
-
 mod side;
 
 mod streams;
+
+mod upstream;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,7 +34,7 @@ enum Command {
     /// Measure everything.
     All {
         #[command(flatten)]
-        overhead: overhead::Arguments,
+        compare: compare::Arguments,
         #[command(flatten)]
         streams: streams::Arguments,
         #[command(flatten)]
@@ -40,10 +42,10 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Measure what accounting adds to a request, in latency and in processor time.
-    Overhead {
+    /// Measure what a request costs here, with and without accounting, and in proxies that know nothing of models.
+    Compare {
         #[command(flatten)]
-        overhead: overhead::Arguments,
+        compare: compare::Arguments,
         #[command(flatten)]
         output: Output,
     },
@@ -63,6 +65,8 @@ enum Command {
     },
     /// Play nodes without a model, until killed.
     Node(node::NodeArguments),
+    /// Play a server without a model, until killed.
+    Upstream(upstream::UpstreamArguments),
 }
 
 #[derive(clap::Args)]
@@ -82,11 +86,15 @@ async fn main() -> ExitCode {
             node::play(arguments).await;
             return ExitCode::SUCCESS;
         }
-        Command::Overhead { overhead, output } => (report.overhead(&overhead).await, output),
+        Command::Upstream(arguments) => {
+            upstream::serve(arguments).await;
+            return ExitCode::SUCCESS;
+        }
+        Command::Compare { compare, output } => (report.compare(&compare).await, output),
         Command::Streams { streams, output } => (report.streams(&streams).await, output),
         Command::Metering { metering, output } => (report.metering(&metering).await, output),
-        Command::All { overhead, streams, metering, output } => {
-            (report.all(&overhead, &streams, &metering).await, output)
+        Command::All { compare, streams, metering, output } => {
+            (report.all(&compare, &streams, &metering).await, output)
         }
     };
     if let Some(file) = output.json {

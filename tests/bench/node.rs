@@ -32,15 +32,7 @@ pub(crate) struct NodeArguments {
 /// Plays nodes until killed.
 #[expect(clippy::print_stderr, reason = "the harness waits for this line")]
 pub(crate) async fn play(arguments: NodeArguments) {
-    let stop = CancellationToken::new();
-    if arguments.with_parent {
-        let parent_gone = stop.clone();
-        std::thread::spawn(move || {
-            // The end, an error or a byte: all mean that the parent holds the other end no longer.
-            let _ = std::io::stdin().read(&mut [0]);
-            parent_gone.cancel();
-        });
-    }
+    let stop = if arguments.with_parent { parent_gone() } else { CancellationToken::new() };
     let settings = MockSettings {
         facts: arguments.folder.join("facts"),
         folder: arguments.folder,
@@ -55,4 +47,16 @@ pub(crate) async fn play(arguments: NodeArguments) {
     mock::serve(&settings, &stop).await;
     eprintln!("the mock node is ready listen=-");
     stop.cancelled().await;
+}
+
+/// Given when standard input ends, which whoever has started this process holds open.
+pub(crate) fn parent_gone() -> CancellationToken {
+    let gone = CancellationToken::new();
+    let giver = gone.clone();
+    std::thread::spawn(move || {
+        // The end, an error or a byte: all mean that the parent holds the other end no longer.
+        let _ = std::io::stdin().read(&mut [0]);
+        giver.cancel();
+    });
+    gone
 }

@@ -23,9 +23,15 @@ pub(crate) struct Side {
 impl Side {
     /// Starts a gateway on an empty database, which accounts for everything or for nothing, and its nodes.
     pub(crate) async fn start(governed: bool, nodes: usize) -> Self {
+        Self::start_with(governed, nodes, &[]).await
+    }
+
+    /// The same with settings of its own, as environment variables.
+    pub(crate) async fn start_with(governed: bool, nodes: usize, settings: &[(&str, &str)]) -> Self {
         let metering = if governed { "on" } else { "off" };
         let database = Database::create().await;
-        let gateways = vec![Gateway::start_with(database, &[("COMMONWATT_METERING", metering)]).await];
+        let gateways =
+            vec![Gateway::start_with(database, &[settings, &[("COMMONWATT_METERING", metering)]].concat()).await];
         let mock = Mock::join(&gateways, MockOffer { nodes, ..MockOffer::default() }).await;
         let clients = Arc::new(Clients::new(&gateways, &gateways[0].key));
         Self { gateways, mock, clients, seen: Vec::new(), governed }

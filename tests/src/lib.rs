@@ -26,6 +26,8 @@ mod postgres;
 
 mod process;
 
+mod processor;
+
 mod scripted;
 
 mod scripted_gateway;
@@ -43,7 +45,8 @@ pub use database::Database;
 pub use gateway::Gateway;
 pub use node::{MODEL, Node};
 pub use postgres::Postgres;
-pub use process::{binary as program, free_port, processor_microseconds, resident_bytes};
+pub use process::{Program, binary as program, free_port};
+pub use processor::{family, pin, processor_nanoseconds, resident_bytes};
 pub use scripted::{Behaviour, ScriptedNode};
 pub use scripted_gateway::{Reply, ScriptedGateway, Tunnel};
 pub use tiny_embedder::TinyEmbedder;

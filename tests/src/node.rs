@@ -7,7 +7,8 @@ use reqwest::{Client, Response};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::process::{Program, binary, resident_bytes};
+use crate::process::{Program, binary};
+use crate::processor::resident_bytes;
 use crate::{Gateway, eventually};
 
 /// The model that every real node serves here.

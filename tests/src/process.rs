@@ -16,18 +16,21 @@ const READY_WITHIN: Duration = Duration::from_secs(120);
 const LINES_KEPT: usize = 400;
 
 /// A running program. It is killed when dropped, and ends by itself when the test process does.
-pub(crate) struct Program {
+pub struct Program {
     child: Child,
     /// Held open: its end tells the program to stop.
     _stdin: ChildStdin,
     /// The address that it listens on.
-    pub(crate) address: String,
+    pub address: String,
     log: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Program {
     /// Starts a program of this workspace and waits until it says `ready`, with the address that it listens on.
-    pub(crate) async fn start(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn start(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(binary(name));
         command.args(arguments).arg("--with-parent").env_remove("DATABASE_URL").env("NO_COLOR", "1");
         command.envs(environment.iter().copied()).stdin(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -60,7 +63,11 @@ impl Program {
         }
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// Its process id.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 
@@ -112,28 +119,4 @@ pub fn free_port() -> u16 {
             return port;
         }
     }
-}
-
-/// Processor time that a process has used, in microseconds; the system counts in hundredths of a second.
-///
-/// # Panics
-/// When it has ended.
-pub fn processor_microseconds(pid: u32) -> u64 {
-    const MICROSECONDS_PER_TICK: u64 = 10_000;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-    let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
-    let fields: Vec<&str> = fields.split(' ').collect();
-    // Fields 14 and 15 of proc(5), user and system time; the state behind the name is field 3.
-    let ticks = |field: usize| fields[field - 3].parse::<u64>().expect("a number");
-    (ticks(14) + ticks(15)) * MICROSECONDS_PER_TICK
-}
-
-/// Memory that a process holds, in bytes.
-///
-/// # Panics
-/// When it has ended.
-pub fn resident_bytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }

@@ -72,14 +72,15 @@ impl Court {
     pub fn hear(&self, app: &App, node: &Node, tried: &Tried<'_>) {
         let way = node.best();
         let offer = way.offer();
-        let named =
-            |offered: &&OfferedModel| offered.manifest.name == tried.model || offered.manifest.id() == tried.model;
-        let Some(offered) = offer.models.iter().find(named) else { return };
+        // Ids are digests of manifests, and stand beside them.
+        let mut models = way.models().iter().zip(&offer.models);
+        let named = models.find(|(served, _)| served.name == tried.model || served.id == tried.model);
+        let Some((served, offered)) = named else { return };
         let machine = machine(&offer.energy);
         let batch = f64::from(node.in_flight().max(1));
         let settled = Settled {
             node: node.id,
-            class: &class(&offer.energy, offered, batch),
+            class: &class(&offer.energy, (offered, &served.id), batch),
             machine: &machine,
             model: &model(offered),
             work: Work {
@@ -173,15 +174,15 @@ pub fn model(offered: &OfferedModel) -> Model {
     }
 }
 
-/// What an attempt is compared with.
-pub fn class(offer: &EnergyOffer, offered: &OfferedModel, batch: f64) -> Class {
+/// What an attempt of a model of this id is compared with.
+pub fn class(offer: &EnergyOffer, (offered, id): (&OfferedModel, &str), batch: f64) -> Class {
     let device = match offer.accelerators.split_first() {
         Some((first, others)) => format!("{first} x{}", others.len() + 1),
         None => format!("{} x{}", offer.processor, offer.processors),
     };
     Class {
         device,
-        model: offered.manifest.id(),
+        model: id.to_owned(),
         quantisation: offered.manifest.quantisation.clone(),
         batch_bucket: batch_bucket(batch),
         boundary: offer.boundary,

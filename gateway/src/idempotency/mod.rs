@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
 use axum::response::Response;
+use futures_util::FutureExt as _;
 use openapi::error::ApiError;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -47,8 +48,10 @@ pub async fn serve(
     endpoint: Endpoint,
     body: Bytes,
 ) -> Result<Response, Failure> {
-    let compute =
-        move |app: App, caller, named, body| async move { inference::serve(&app, caller, named, endpoint, body).await };
+    // In a box, or each of the services around it moves the whole request.
+    let compute = move |app: App, caller, named, body| {
+        async move { inference::serve(&app, caller, named, endpoint, body).await }.boxed()
+    };
     serve_with(app, caller, submission, body, compute).await
 }
 

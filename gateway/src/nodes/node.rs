@@ -8,7 +8,6 @@ use arc_swap::ArcSwap;
 use axum::body::Bytes;
 use http_body_util::Full;
 use hyper::{Request, Response};
-use jsonwebtoken::{Algorithm, Header};
 use openapi::energy::EnergyTerms;
 use openapi::model::ModelKind;
 use openapi::node::{NodeStatus, Offer, Ticket};
@@ -126,7 +125,7 @@ impl Node {
     ///
     /// # Errors
     /// When signing fails.
-    pub fn ticket(&self, secrets: &Secrets, call: &Call) -> jsonwebtoken::errors::Result<String> {
+    pub fn ticket(&self, secrets: &Secrets, call: &Call) -> anyhow::Result<String> {
         let ticket = Ticket {
             aud: self.id,
             request: call.request,
@@ -140,7 +139,7 @@ impl Node {
             salt: call.salt,
             exp: unix_seconds() + TICKET_SECONDS,
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &ticket, &secrets.newest.ticket_signing)
+        secrets.newest.sign_for_nodes(&ticket)
     }
 
     /// Calls the node by the best way, and by the next one as long as it has not seen the request.

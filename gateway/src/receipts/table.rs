@@ -27,6 +27,16 @@ pub struct Received {
     pub receipt: NodeReceipt,
     pub public_key: Vec<u8>,
     pub statement: String,
+    /// [`Derived::vouch`](crate::secrets::Derived::vouch) for key and statement.
+    pub voucher: [u8; 32],
+}
+
+/// What a node has said of an attempt.
+#[derive(Clone, Debug)]
+pub struct NodeSaid {
+    pub statement: String,
+    pub public_key: Vec<u8>,
+    pub voucher: Option<Vec<u8>>,
 }
 
 /// All that is known of an attempt whose receipt can be signed.
@@ -49,7 +59,7 @@ pub struct Due {
     pub split_version: Option<i32>,
     pub energy: Option<ReceiptEnergy>,
     /// What the node has signed, and the key that it has signed it with.
-    pub node_said: Option<(String, Vec<u8>)>,
+    pub node_said: Option<NodeSaid>,
     /// The receipt of the gateway that has answered, if one has.
     pub partner_said: Option<String>,
 }
@@ -162,15 +172,17 @@ async fn insert_received(connection: &mut PgConnection, node: Uuid, new: &[&Rece
     let sequences: Vec<i64> = new.iter().map(|one| i64::try_from(one.receipt.sequence).unwrap_or(i64::MAX)).collect();
     let keys: Vec<Vec<u8>> = new.iter().map(|one| one.public_key.clone()).collect();
     let statements: Vec<String> = new.iter().map(|one| one.statement.clone()).collect();
+    let vouchers: Vec<Vec<u8>> = new.iter().map(|one| one.voucher.to_vec()).collect();
     sqlx::query!(
-        "insert into node_receipts (node_id, sequence, request_id, attempt, public_key, statement)
-         select $1, * from unnest($2::bigint[], $3::uuid[], $4::integer[], $5::bytea[], $6::text[])",
+        "insert into node_receipts (node_id, sequence, request_id, attempt, public_key, statement, voucher)
+         select $1, * from unnest($2::bigint[], $3::uuid[], $4::integer[], $5::bytea[], $6::text[], $7::bytea[])",
         node,
         &sequences,
         &requests,
         &attempts,
         &keys,
-        &statements
+        &statements,
+        &vouchers
     )
     .execute(connection)
     .await
@@ -178,14 +190,22 @@ async fn insert_received(connection: &mut PgConnection, node: Uuid, new: &[&Rece
 }
 
 /// Attempts whose receipts can be signed: the node has said its part, or time is up: a minute later for
-/// another gateway's, whose receipt has to be in its log first. Those that come first in time come first.
+/// another gateway's, whose receipt has to be in its log first. Those that come first in time come first. Of all that wait,
+/// which are many while a node is away, no more is looked at than what may be due: a node's word that came long ago belongs
+/// to what is overdue.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn due(connection: &mut PgConnection, most: i64) -> Result<Vec<Due>, sqlx::Error> {
     let rows = sqlx::query_as!(
         DueRow,
-        r#"select r.request_id, r.attempt, r.node_id, r.noted::text as "noted!", a.outcome, q.started_at,
+        r#"with perhaps as (
+               select request_id, attempt from receipts where receipt is null and due_at < now()
+               union select r.request_id, r.attempt from node_receipts n join receipts r using (request_id, attempt)
+                   where n.received_at > now() - interval '1 minute' and r.receipt is null
+               union select request_id, attempt from receipts
+                   where receipt is null and (noted ->> 'is_attached')::boolean)
+           select r.request_id, r.attempt, r.node_id, r.noted::text as "noted!", a.outcome, q.started_at,
                a.duration_microseconds, q.prompt_tokens, q.cached_tokens, q.completion_tokens, q.nanocredits,
                (select s.split_version from events s where s.request_id = r.request_id and s.kind = 'settlement' limit 1)
                    as split_version,
@@ -194,14 +214,17 @@ pub async fn due(connection: &mut PgConnection, most: i64) -> Result<Vec<Due>, s
                e.prefill_microjoules as "prefill_microjoules?", e.idle_microjoules as "idle_microjoules?",
                e.tier as "tier?", e.boundary as "boundary?", e.method as "method?", e.status as "status?",
                e.believed as "believed?", e.grid_zone, e.grid_mg_per_kwh, e.grid_source, e.grid_basis,
-               e.pue_milli as "pue_milli?", n.statement as "statement?", n.public_key as "public_key?",
+               e.pue_milli as "pue_milli?", n.statement as "statement?", n.public_key as "public_key?", n.voucher as "voucher?",
                (select i.receipt from invoices i where i.request_id = r.request_id and i.attempt = r.attempt
                    and i.dispute is null order by i.nanocredits desc, i.index desc limit 1) as partner_receipt
-           from receipts r
+           from perhaps p
+           -- Looked up one by one: the planner takes those without a receipt for one or two, and compares all with all.
+           cross join lateral (select * from receipts r
+               where r.request_id = p.request_id and r.attempt = p.attempt offset 0) r
            join requests q on q.id = r.request_id
            join attempts a on a.request_id = r.request_id and a.attempt = r.attempt
            left join request_energy e on e.request_id = r.request_id and e.attempt = r.attempt
-           left join lateral (select n.statement, n.public_key from node_receipts n
+           left join lateral (select n.statement, n.public_key, n.voucher from node_receipts n
                where n.request_id = r.request_id and n.attempt = r.attempt and n.node_id = r.node_id
                order by n.sequence limit 1) n on true
            where r.receipt is null and (r.due_at + case when (r.noted ->> 'is_attached')::boolean then interval '1 minute' else '0' end < now()
@@ -246,6 +269,7 @@ struct DueRow {
     grid_basis: Option<String>,
     pue_milli: Option<i32>,
     statement: Option<String>,
+    voucher: Option<Vec<u8>>,
     public_key: Option<Vec<u8>>,
     partner_receipt: Option<String>,
 }
@@ -267,7 +291,11 @@ impl TryFrom<DueRow> for Due {
             completion_tokens: row.completion_tokens.unsigned_abs(),
             nanocredits: Nanocredits::new(row.nanocredits.unsigned_abs()),
             split_version: row.split_version,
-            node_said: row.statement.zip(row.public_key),
+            node_said: row.statement.zip(row.public_key).map(|(statement, public_key)| NodeSaid {
+                statement,
+                public_key,
+                voucher: row.voucher,
+            }),
             partner_said: row.partner_receipt,
         })
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -60,9 +60,7 @@ impl Credentials {
 
     fn sign_until(&self, exp: i64, audience: &str) -> anyhow::Result<HeaderValue> {
         let credential = Credential { iss: self.replica, aud: audience.to_owned(), exp };
-        let signed =
-            jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &credential, &self.secrets.newest.ticket_signing)?;
-        let mut value = HeaderValue::try_from(signed)?;
+        let mut value = HeaderValue::try_from(self.secrets.newest.sign_for_nodes(&credential)?)?;
         value.set_sensitive(true);
         Ok(value)
     }

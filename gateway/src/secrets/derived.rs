@@ -2,12 +2,12 @@
 
 use anyhow::{anyhow, bail};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use data_encoding::BASE32_NOPAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use openapi::receipt::jws::Signer;
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::SecretHash;
@@ -19,6 +19,8 @@ pub struct Derived {
     pub idempotency: [u8; 32],
     /// Keeps one account from learning what another one has asked.
     pub prefixes: [u8; 32],
+    /// Vouches for what was verified, when it is read from the database.
+    vouching: [u8; 32],
     /// Encrypts the keys of attached servers.
     attached: [u8; 32],
     /// Decides which requests are canaries.
@@ -31,7 +33,7 @@ pub struct Derived {
     pub session_signing: EncodingKey,
     pub session_checking: DecodingKey,
     /// Signs tickets for nodes.
-    pub ticket_signing: EncodingKey,
+    ticket_signing: Signer,
     /// What nodes check tickets with: Ed25519, base64url.
     pub ticket_public: String,
     /// Signs receipts.
@@ -44,24 +46,40 @@ impl Derived {
             bail!("the secret is shorter than 32 bytes");
         }
         let session = blake3::derive_key("commonwatt 2026 session signing", secret);
-        let ticket = Ed25519KeyPair::from_seed_unchecked(&blake3::derive_key("commonwatt 2026 ticket signing", secret))
-            .map_err(|_| anyhow!("the ticket key can't be made"))?;
-        let ticket_private = ticket.to_pkcs8v1().map_err(|_| anyhow!("the ticket key can't be made"))?;
+        let ticket_signing = Signer::from_seed(&blake3::derive_key("commonwatt 2026 ticket signing", secret))
+            .ok_or_else(|| anyhow!("the ticket key can't be made"))?;
         Ok(Self {
             hash_key: blake3::derive_key("commonwatt 2026 key hashing", secret),
             idempotency: blake3::derive_key("commonwatt 2026 idempotency", secret),
             attached: blake3::derive_key("commonwatt 2026 attached servers", secret),
+            vouching: blake3::derive_key("commonwatt 2026 verified statements", secret),
             canaries: blake3::derive_key("commonwatt 2026 canaries", secret),
             prefixes: blake3::derive_key("commonwatt 2026 prefixes", secret),
             log_seed: blake3::derive_key("commonwatt 2026 log signing", secret),
             session_renewal: blake3::derive_key("commonwatt 2026 session renewal", secret),
             session_signing: EncodingKey::from_secret(&session),
             session_checking: DecodingKey::from_secret(&session),
-            ticket_signing: EncodingKey::from_ed_der(ticket_private.as_ref()),
-            ticket_public: BASE64_URL_SAFE_NO_PAD.encode(ticket.public_key()),
+            ticket_public: BASE64_URL_SAFE_NO_PAD.encode(ticket_signing.public().0),
+            ticket_signing,
             receipt_signing: Signer::from_seed(&blake3::derive_key("commonwatt 2026 receipt signing", secret))
                 .ok_or_else(|| anyhow!("the receipts' key can't be made"))?,
         })
+    }
+
+    /// Signs what nodes and other replicas check with the ticket key: tickets, and whatever else this gateway says to them.
+    ///
+    /// # Errors
+    /// When the library refuses.
+    pub fn sign_for_nodes(&self, claims: &impl Serialize) -> anyhow::Result<String> {
+        self.ticket_signing.sign(claims).ok_or_else(|| anyhow!("a ticket can't be signed"))
+    }
+
+    /// Says of a node's statement that this key has signed it, so that nobody who reads it from the database has to verify that
+    /// again.
+    pub fn vouch(&self, public_key: &[u8], statement: &str) -> [u8; 32] {
+        // Keys have one length.
+        let mut hasher = blake3::Hasher::new_keyed(&self.vouching);
+        *hasher.update(public_key).update(statement.as_bytes()).finalize().as_bytes()
     }
 
     pub(super) fn hash(&self, text: &str) -> SecretHash {

@@ -12,7 +12,6 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use data_encoding::BASE32_NOPAD;
-use jsonwebtoken::{Algorithm, Header};
 use openapi::node::{SUCCESSION_AUDIENCE, Succession};
 use uuid::Uuid;
 
@@ -94,6 +93,13 @@ impl Secrets {
         self.all().any(|derived| derived.hash(text).matches(stored))
     }
 
+    /// Whether one of ours vouches for it that this key has signed the statement.
+    pub fn is_voucher(&self, voucher: &[u8], public_key: &[u8], statement: &str) -> bool {
+        let made = |derived: &Derived| blake3::Hash::from_bytes(derived.vouch(public_key, statement));
+        // Compared in constant time.
+        blake3::Hash::from_slice(voucher).is_ok_and(|voucher| self.all().any(|derived| voucher == made(derived)))
+    }
+
     /// Whether a node that knows this key for the gateway's is one of ours.
     pub fn is_ours(&self, ticket_public: &str) -> bool {
         self.all().any(|derived| derived.ticket_public == ticket_public)
@@ -103,7 +109,7 @@ impl Secrets {
     ///
     /// # Errors
     /// When signing fails.
-    pub fn succession(&self, ticket_public: &str) -> jsonwebtoken::errors::Result<Option<String>> {
+    pub fn succession(&self, ticket_public: &str) -> anyhow::Result<Option<String>> {
         let Some((older, standing)) = self.others.iter().find(|(other, _)| other.ticket_public == ticket_public) else {
             return Ok(None);
         };
@@ -115,7 +121,7 @@ impl Secrets {
             until: if *standing == Standing::Trusted { now + BOTH_SECONDS } else { now },
             exp: now + SUCCESSION_SECONDS,
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &succession, &older.ticket_signing).map(Some)
+        older.sign_for_nodes(&succession).map(Some)
     }
 
     /// Encrypts the key of an attached server for its row: nonce, then the sealed bytes. It opens for this server alone.
@@ -178,7 +184,7 @@ fn random_text<const BYTES: usize>() -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use jsonwebtoken::{DecodingKey, Validation};
+    use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 
     use super::*;
 

@@ -59,7 +59,7 @@ fn judged(energy: &EnergyOffer, model: &OfferedModel) {
     let claim = Energy::exact(Microjoules::new(1_000_000), (energy.tier, energy.boundary), "fuzz/1");
     let settled = Settled {
         node: Uuid::from_u128(7),
-        class: &court::class(energy, model, 1.0),
+        class: &court::class(energy, (model, &model.manifest.id()), 1.0),
         machine: &court::machine(energy),
         model: &court::model(model),
         work: Work {

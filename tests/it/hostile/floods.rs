@@ -8,7 +8,7 @@ use openapi::manifest::{ManifestFile, ModelManifest};
 use openapi::node::{NodeStatus, Offer, OfferedModel};
 use openapi::sse;
 use serde_json::json;
-use tests::{Behaviour, Gateway, ScriptedNode, conversation, eventually, processor_microseconds, resident_bytes};
+use tests::{Behaviour, Gateway, ScriptedNode, conversation, eventually, processor_nanoseconds, resident_bytes};
 use tokio::time::{Instant, sleep};
 
 use super::frames::{
@@ -55,7 +55,7 @@ impl Watch {
             most: Arc::default(),
             asked: Arc::default(),
             failed: Arc::default(),
-            began: (Instant::now(), processor_microseconds(gateway.pid())),
+            began: (Instant::now(), processor_nanoseconds(gateway.pid())),
         };
         let (over, failed) = (Arc::clone(&watch.over), Arc::clone(&watch.failed));
         let (slowest, most, asked) = (Arc::clone(&watch.slowest), Arc::clone(&watch.most), Arc::clone(&watch.asked));
@@ -82,8 +82,8 @@ impl Watch {
         self.over.store(true, Ordering::Relaxed);
         let of = |value: &AtomicU64| value.load(Ordering::Relaxed);
         let (asked, grown) = (of(&self.asked), of(&self.most).saturating_sub(before));
-        let used = processor_microseconds(gateway.pid()) - self.began.1;
-        let cores = used * 100 / (self.began.0.elapsed().as_micros() as u64).max(1);
+        let used = processor_nanoseconds(gateway.pid()).saturating_sub(self.began.1);
+        let cores = used * 100 / (self.began.0.elapsed().as_nanos() as u64).max(1);
         println!(
             "{what}: {asked} others answered, the slowest in {} ms; {} KiB more memory, {cores} % of a core",
             of(&self.slowest),

@@ -136,6 +136,7 @@ mod tests {
             left: false,
             first_byte: None,
             total: Duration::ZERO,
+            gaps: Vec::new(),
             body: Vec::new(),
         };
         let fact =

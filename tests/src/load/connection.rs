@@ -79,9 +79,12 @@ async fn exchange(
     };
     seen.head(response.status().as_u16(), response.headers(), since);
     let mut body = response.into_body();
+    let mut before = None;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return Some(false) };
         if let Ok(bytes) = frame.into_data() {
+            let now = Instant::now();
+            seen.gaps.extend(before.replace(now).map(|before| now - before));
             seen.body.extend_from_slice(&bytes);
         }
     }

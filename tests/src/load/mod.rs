@@ -33,12 +33,14 @@ pub struct Ask {
     /// The client goes away after this long.
     pub leave_after: Option<Duration>,
     pub idempotency_key: Option<String>,
+    /// A question of so many bytes instead of a short one; 0: the short one.
+    pub prompt_bytes: usize,
 }
 
 impl Ask {
     /// For a streamed answer.
     pub fn stream(order: Order) -> Self {
-        Self { order, streamed: true, max_tokens: None, leave_after: None, idempotency_key: None }
+        Self { order, streamed: true, max_tokens: None, leave_after: None, idempotency_key: None, prompt_bytes: 0 }
     }
 
     /// For an answer in one piece.
@@ -50,7 +52,11 @@ impl Ask {
     pub fn body(&self) -> String {
         let order = serde_json::to_string(&self.order).expect("numbers");
         let max_tokens = self.max_tokens.unwrap_or(self.order.tokens);
-        conversation(json!({"stream": self.streamed, "max_tokens": max_tokens, "user": order})).to_string()
+        let mut body = conversation(json!({"stream": self.streamed, "max_tokens": max_tokens, "user": order}));
+        if self.prompt_bytes > 0 {
+            body["messages"][0]["content"] = "sea ".repeat(self.prompt_bytes / 4).into();
+        }
+        body.to_string()
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Seen {
     pub left: bool,
     pub first_byte: Option<Duration>,
     pub total: Duration,
+    /// Between the pieces of a streamed answer, as they arrived.
+    pub gaps: Vec<Duration>,
     /// What arrived, as it stood on the wire.
     pub body: Vec<u8>,
 }
@@ -48,6 +50,7 @@ impl Seen {
             left: false,
             first_byte: None,
             total,
+            gaps: Vec::new(),
             body: Vec::new(),
         }
     }

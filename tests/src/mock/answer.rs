@@ -9,16 +9,18 @@ use axum::body::Bytes;
 use openapi::chat::FinishReason;
 use openapi::energy::{Boundary, Energy, Tier};
 use openapi::frame::{USAGE_EVENT, UsageFrame};
+use openapi::node::Ticket;
 use openapi::sse;
 use openapi::units::Microjoules;
 use openapi::usage::Usage;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::facts::now_us;
+use super::receipt::Draft;
 use super::router::{Asked, Work};
+use super::words::Words;
 use super::{Fact, TOKEN};
-use crate::MODEL;
 
 /// A reset overtakes data that has not been read yet; a real node breaks off between two tokens.
 const BEFORE_BREAKING: Duration = Duration::from_millis(100);
@@ -28,6 +30,9 @@ pub(super) struct Answer {
     work: Arc<Work>,
     asked: Asked,
     fact: Fact,
+    words: Words,
+    /// Where the gateway wants a receipt.
+    draft: Option<Draft>,
     /// The most tokens that the gateway allows; it may change at any time.
     limit: Arc<AtomicU32>,
     began: Instant,
@@ -39,15 +44,24 @@ pub(super) struct Answer {
 type Piece = Option<(io::Result<Bytes>, Option<Answer>)>;
 
 impl Answer {
-    pub(super) fn new(
-        work: Arc<Work>,
-        asked: Asked,
-        limit: Arc<AtomicU32>,
-        (request, attempt): (uuid::Uuid, u32),
-    ) -> Self {
+    pub(super) fn new(work: Arc<Work>, (asked, body): (Asked, &[u8]), limit: Arc<AtomicU32>, ticket: Ticket) -> Self {
+        let (request, attempt) = (ticket.request, ticket.attempt);
         let (prompt_tokens, began_us) = (asked.order.prompt_tokens, now_us());
         let fact = Fact { request, attempt, prompt_tokens, tokens: 0, whole: false, began_us, ended_us: 0 };
-        Self { work, asked, fact, limit, began: Instant::now(), computed: 0, opened: false, recorded: false }
+        let words = Words::new(request, began_us);
+        let draft = Draft::new(ticket, body);
+        Self {
+            work,
+            draft,
+            asked,
+            fact,
+            words,
+            limit,
+            began: Instant::now(),
+            computed: 0,
+            opened: false,
+            recorded: false,
+        }
     }
 
     /// What leaves next, and who goes on.
@@ -59,7 +73,16 @@ impl Answer {
                     sleep(BEFORE_BREAKING).await;
                     return Some((Err(io::Error::other("unplugged")), None));
                 }
+                self.tell(&text);
                 return Some((Ok(text.into()), Some(self)));
+            }
+            if self.is_one_step() {
+                self.computed = self.most();
+                text.push_str(&self.frame((1..=self.computed).collect()));
+                text.push_str(&self.ending(false));
+                self.tell(&text);
+                self.record(true);
+                return Some((Ok(text.into()), None));
             }
             if self.computed < self.most() {
                 self.pause().await;
@@ -72,13 +95,21 @@ impl Answer {
             }
             if self.computed >= self.most() {
                 text.push_str(&self.ending(!more));
+                self.tell(&text);
                 self.record(true);
                 return Some((Ok(text.into()), None));
             }
             if self.asked.order.every_us > 0 {
+                self.tell(&text);
                 return Some((Ok(text.into()), Some(self)));
             }
         }
+    }
+
+    /// All tokens of an answer in one piece are there at once, so they are named at once.
+    fn is_one_step(&self) -> bool {
+        let Asked { order, stream, .. } = self.asked;
+        !stream && order.every_us == 0 && order.die_after.is_none() && self.most() > 0
     }
 
     async fn pause(&self) {
@@ -104,7 +135,7 @@ impl Answer {
     fn opening(&mut self) -> String {
         let first = !std::mem::replace(&mut self.opened, true);
         if first && self.asked.stream {
-            self.chunk(json!({"role": "assistant", "content": ""}), None)
+            self.words.chunk(json!({"role": "assistant", "content": ""}), None)
         } else {
             String::new()
         }
@@ -116,7 +147,7 @@ impl Answer {
             return frame;
         }
         self.fact.tokens += 1;
-        frame + &self.chunk(json!({"content": TOKEN}), None)
+        frame + &self.words.chunk(json!({"content": TOKEN}), None)
     }
 
     /// The last events; with a frame of their own when no token came right before them.
@@ -125,35 +156,13 @@ impl Answer {
         let usage = Usage::new(self.fact.prompt_tokens, u64::from(self.computed), None);
         if !self.asked.stream {
             self.fact.tokens = u64::from(self.computed);
-            return frame + &sse::data(&self.whole(&usage)).expect("JSON");
+            return frame + &sse::data(&self.words.whole(self.computed, self.reason(), &usage)).expect("JSON");
         }
-        let mut ending = frame + &self.chunk(json!({}), self.reason());
+        let mut ending = frame + &self.words.chunk(json!({}), self.reason());
         if self.asked.stream_options.include_usage {
-            let mut last = self.head("chat.completion.chunk", json!([]));
-            last["usage"] = json!(usage);
-            ending.push_str(&sse::data(&last).expect("JSON"));
+            ending.push_str(&self.words.usage(&usage));
         }
         ending + sse::DONE
-    }
-
-    fn whole(&self, usage: &Usage) -> Value {
-        let content = TOKEN.repeat(self.computed as usize);
-        let message = json!({"role": "assistant", "content": content, "refusal": null});
-        let choice = json!({"index": 0, "message": message, "logprobs": null, "finish_reason": self.reason()});
-        let mut whole = self.head("chat.completion", json!([choice]));
-        whole["usage"] = json!(usage);
-        whole
-    }
-
-    fn chunk(&self, delta: Value, reason: Option<FinishReason>) -> String {
-        let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason});
-        sse::data(&self.head("chat.completion.chunk", json!([choice]))).expect("JSON")
-    }
-
-    fn head(&self, object: &str, choices: Value) -> Value {
-        let id = format!("chatcmpl-{}", self.fact.request.simple());
-        let created = self.fact.began_us / 1_000_000;
-        json!({"id": id, "object": object, "created": created, "model": MODEL, "system_fingerprint": "mock", "choices": choices})
     }
 
     fn frame(&self, token_ids: Vec<u32>) -> String {
@@ -168,9 +177,21 @@ impl Answer {
         sse::named(USAGE_EVENT, &frame).expect("JSON")
     }
 
+    /// This much leaves.
+    fn tell(&mut self, text: &str) {
+        if let Some(draft) = &mut self.draft {
+            draft.tell(text);
+        }
+    }
+
     fn record(&mut self, whole: bool) {
-        if !std::mem::replace(&mut self.recorded, true) {
-            self.work.facts.write(&Fact { whole, ended_us: now_us(), ..self.fact });
+        if std::mem::replace(&mut self.recorded, true) {
+            return;
+        }
+        let fact = Fact { whole, ended_us: now_us(), ..self.fact };
+        self.work.facts.write(&fact);
+        if let Some(draft) = self.draft.take() {
+            draft.sign(&self.work.receipts, &fact, (self.computed, energy(self.computed), self.reason()));
         }
     }
 }

@@ -7,12 +7,19 @@ mod facts;
 
 mod process;
 
+mod receipt;
+
 mod router;
 
 mod serve;
 
+mod upstream;
+
+mod words;
+
 pub use process::Mock;
 pub use serve::{MockSettings, serve};
+pub use upstream::serve_upstream;
 
 use openapi::price::Price;
 use serde::{Deserialize, Serialize};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -16,6 +16,7 @@ use openapi::manifest::{ManifestFile, ModelManifest};
 use openapi::node::{
     COUNT_PATH, LIMIT_PATH, NodeStatus, OFFER_PATH, Offer, OfferedModel, PromptCount, STATUS_PATH, Ticket, moved_limit,
 };
+use openapi::receipt::RECEIPTS_PATH;
 use openapi::sse;
 use provider::ticket::TicketVerifier;
 use serde::{Deserialize, Deserializer};
@@ -23,6 +24,7 @@ use uuid::Uuid;
 
 use super::answer::Answer;
 use super::facts::Facts;
+use super::receipt::Receipts;
 use super::{MockOffer, Order};
 use crate::MODEL;
 
@@ -62,6 +64,7 @@ pub(super) struct Work {
     pub(super) verifier: TicketVerifier,
     pub(super) facts: Arc<Facts>,
     pub(super) offer: MockOffer,
+    pub(super) receipts: Receipts,
     /// The limits of the answers that run.
     pub(super) running: Mutex<HashMap<Uuid, Arc<AtomicU32>>>,
 }
@@ -78,6 +81,7 @@ pub(super) fn router(work: Arc<Work>) -> Router {
         .route(STATUS_PATH, get(status))
         .route(LIMIT_PATH, post(limit))
         .route(COUNT_PATH, post(count))
+        .route(RECEIPTS_PATH, get(receipts))
         .route("/v1/chat/completions", post(chat))
         .with_state(work)
 }
@@ -116,9 +120,20 @@ async fn chat(State(work): State<Arc<Work>>, headers: HeaderMap, body: Bytes) ->
     }
     let limit = Arc::new(AtomicU32::new(ticket.max_tokens));
     work.running.lock().unwrap().insert(ticket.request, Arc::clone(&limit));
-    let answer = Answer::new(work, asked, limit, (ticket.request, ticket.attempt));
+    let answer = Answer::new(work, (asked, &body), limit, ticket);
     let pieces = stream::unfold(Some(answer), |answer| async { answer?.piece().await });
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(pieces)).into_response()
+}
+
+/// Which receipts a gateway has already.
+#[derive(Deserialize)]
+struct After {
+    #[serde(default)]
+    after: u64,
+}
+
+async fn receipts(State(work): State<Arc<Work>>, Query(After { after }): Query<After>) -> Response {
+    provider::calls::statements(Arc::clone(&work.receipts.chain), after)
 }
 
 async fn limit(State(work): State<Arc<Work>>, headers: HeaderMap) -> StatusCode {

@@ -1,10 +1,12 @@
 //! The mock node's process: it enrols once, and holds a tunnel to every gateway, for ever.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use openapi::receipt::jws;
+use provider::chain::Chain;
 use provider::identity::Identity;
 use provider::ticket::TicketVerifier;
 use provider::{enrol, tunnel};
@@ -13,6 +15,7 @@ use url::Url;
 
 use super::MockOffer;
 use super::facts::Facts;
+use super::receipt::Receipts;
 use super::router::{Work, router};
 
 const DIAL_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -54,6 +57,7 @@ pub async fn serve(settings: &MockSettings, stop: &CancellationToken) {
             verifier: TicketVerifier::new(enrolled.node, &enrolled.ticket_key).expect("a ticket key"),
             facts: Arc::clone(&facts),
             offer: settings.offer,
+            receipts: receipts(&folder, &identity, enrolled.ticket_key.clone()),
             running: Mutex::new(HashMap::new()),
         });
         for gateway in settings.gateways.clone() {
@@ -71,4 +75,9 @@ pub async fn serve(settings: &MockSettings, stop: &CancellationToken) {
             });
         }
     }
+}
+
+fn receipts(folder: &Path, identity: &Arc<Identity>, gateway: String) -> Receipts {
+    let (chain, _) = Chain::open(&folder.join("receipts"), Arc::clone(identity), jws::digest).expect("a chain");
+    Receipts { chain: Arc::new(chain), gateway }
 }

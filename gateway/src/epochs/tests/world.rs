@@ -165,7 +165,7 @@ impl World {
         });
         let expected: Vec<Expected<'_>> = expected.collect();
         expect(&mut self.database.acquire().await.unwrap(), &expected).await.unwrap();
-        let notary = Notary { signer: &self.signer, gateways: vec!["this gateway".to_owned()] };
+        let notary = Notary { signer: &self.signer, gateways: vec!["this gateway".to_owned()], secrets: None };
         assert_eq!(sign_due(&self.database, &notary).await.unwrap(), asked.len());
     }
 }

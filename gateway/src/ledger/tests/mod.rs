@@ -202,25 +202,34 @@ async fn the_service_s_role_may_post(database: PgPool) {
 #[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn the_database_itself_refuses_what_does_not_add_up_and_what_is_overdrawn(database: PgPool) {
     let account = customer(&database, "a@example.com", 10).await;
+    let posted = async |id: Uuid, lines: &[(&str, i64)]| {
+        let (accounts, amounts): (Vec<String>, Vec<i64>) =
+            lines.iter().map(|(name, by)| ((*name).to_owned(), *by)).unzip();
+        sqlx::query!(
+            "insert into postings select $1, seq, account, nanocredits
+             from unnest($2::text[], $3::bigint[]) with ordinality as line (account, nanocredits, seq)",
+            id,
+            &accounts,
+            &amounts
+        )
+        .execute(&database)
+        .await
+    };
     let lines = async |lines: &[(&str, i64)]| {
-        let mut transaction = database.begin().await.unwrap();
         let id = Uuid::now_v7();
         sqlx::query!("insert into events (id, kind, idempotency_key) values ($1, 'grant', $2)", id, id.to_string())
-            .execute(&mut *transaction)
+            .execute(&database)
             .await
             .unwrap();
-        for (seq, (account, nanocredits)) in lines.iter().enumerate() {
-            sqlx::query!("insert into postings values ($1, $2, $3, $4)", id, seq as i16, *account, *nanocredits)
-                .execute(&mut *transaction)
-                .await?;
-        }
-        transaction.commit().await
+        posted(id, lines).await.map(drop)
     };
     let customer = Account::Customer(account).to_string();
     let refusal = |refused: Result<(), sqlx::Error>| refused.unwrap_err().to_string();
     assert!(refusal(lines(&[("gateway", -5), (&customer, 6)]).await).contains("do not add up to zero"));
     assert!(refusal(lines(&[(&customer, -11), ("gateway", 11)]).await).contains("customers_are_never_overdrawn"));
     assert!(refusal(lines(&[("nobody", -1), ("gateway", 1)]).await).contains("postings_account_check"));
+    let of_no_event = posted(Uuid::now_v7(), &[(&customer, -1), ("gateway", 1)]).await.map(drop);
+    assert!(refusal(of_no_event).contains("there is no event"));
     lines(&[(&customer, -10), ("gateway", 10)]).await.unwrap();
     let unbalanced = vec![Posting { account: Account::Gateway, nanocredits: 1 }];
     let new = NewEvent {

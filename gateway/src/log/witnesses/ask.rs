@@ -8,7 +8,6 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::Request;
-use jsonwebtoken::{Algorithm, Header};
 use openapi::log::checkpoint::SignedCheckpoint;
 use openapi::log::key::{KeyKind, VerifierKey};
 use openapi::log::note::Signature;
@@ -139,14 +138,14 @@ async fn ask(
 }
 
 /// The gateway's word by which keys its log is known.
-fn log_keys(app: &App, node: Uuid) -> jsonwebtoken::errors::Result<String> {
+fn log_keys(app: &App, node: Uuid) -> anyhow::Result<String> {
     let keys = LogKeys {
         aud: node,
         origin: app.log.keys.origin().to_owned(),
         log_keys: app.log.keys.trusted().map(ToString::to_string).collect(),
         exp: unix_seconds() + HEADER_SECONDS,
     };
-    jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &keys, &app.secrets.newest.ticket_signing)
+    app.secrets.newest.sign_for_nodes(&keys)
 }
 
 async fn call(node: &Node, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, String)> {

@@ -8,7 +8,6 @@ use axum::http::HeaderValue;
 use futures_util::future::BoxFuture;
 use http_body_util::Full;
 use hyper::{Request, Response};
-use jsonwebtoken::{Algorithm, Header};
 use openapi::energy::EnergyTerms;
 use openapi::node::{TICKET_HEADER, Ticket};
 use openapi::price::Price;
@@ -77,6 +76,5 @@ fn ticket(secrets: &Secrets, node: Uuid) -> anyhow::Result<HeaderValue> {
         salt: None,
         exp: unix_seconds() + TICKET_SECONDS,
     };
-    let ticket = jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &ticket, &secrets.newest.ticket_signing)?;
-    Ok(HeaderValue::try_from(ticket)?)
+    Ok(HeaderValue::try_from(secrets.newest.sign_for_nodes(&ticket)?)?)
 }

@@ -17,8 +17,10 @@ use super::sign::{Notary, sign_due};
 use super::table::{self, Expected, Received};
 use crate::api::usage::synthetic::{Row, insert};
 use crate::inference::record::Noted;
+use crate::secrets::Secrets;
 
 const SALT: Salt = Salt([5; 32]);
+const SECRET: [u8; 32] = [3; 32];
 
 /// An answer of a node, and what both have to say of it.
 struct Scene {
@@ -26,13 +28,15 @@ struct Scene {
     node: Uuid,
     node_key: Signer,
     gateway_key: Signer,
+    secrets: Secrets,
     last: Option<(u64, String)>,
 }
 
 impl Scene {
     fn new(database: PgPool) -> Self {
         let [node_key, gateway_key] = [[1; 32], [2; 32]].map(|seed| Signer::from_seed(&seed).unwrap());
-        Self { database, node: Uuid::now_v7(), node_key, gateway_key, last: None }
+        let secrets = Secrets::derive(&SECRET).unwrap();
+        Self { database, node: Uuid::now_v7(), node_key, gateway_key, secrets, last: None }
     }
 
     /// A paid answer, as it stands in the database.
@@ -99,13 +103,24 @@ impl Scene {
     async fn sends(&mut self, receipt: NodeReceipt) -> u64 {
         let statement = self.node_key.sign(&receipt).unwrap();
         self.last = Some((receipt.sequence, jws::digest(&statement)));
-        let received = Received { receipt, public_key: self.node_key.public().0.to_vec(), statement };
+        let public_key = self.node_key.public().0.to_vec();
+        self.keeps(Received {
+            receipt,
+            voucher: self.secrets.newest.vouch(&public_key, &statement),
+            public_key,
+            statement,
+        })
+        .await
+    }
+
+    async fn keeps(&self, received: Received) -> u64 {
         table::keep(&self.database, self.node, &[received]).await.unwrap()
     }
 
     async fn sign(&self) -> usize {
         let gateways = vec!["this gateway".to_owned(), "its older name".to_owned()];
-        sign_due(&self.database, &Notary { signer: &self.gateway_key, gateways }).await.unwrap()
+        let notary = Notary { signer: &self.gateway_key, gateways, secrets: Some(&self.secrets) };
+        sign_due(&self.database, &notary).await.unwrap()
     }
 
     /// What the gateway has signed of a request.
@@ -173,6 +188,32 @@ async fn a_lie_is_not_countersigned(database: PgPool) {
     }
     let kept = sqlx::query_scalar!(r#"select count(*) as "count!" from node_receipts"#);
     assert_eq!(kept.fetch_one(&scene.database).await.unwrap(), 11, "what the node has said is kept");
+}
+
+/// A signature that was found right is not looked at again, so a wrong one with a voucher of ours passes, and no other.
+#[sqlx::test(migrator = "crate::MIGRATOR")]
+async fn a_node_s_signature_is_verified_unless_this_gateway_vouches_for_it(database: PgPool) {
+    let mut scene = Scene::new(database);
+    let strange = [9; 32];
+    for (secret, vouched_for, alone) in [
+        (SECRET, None, None),
+        (strange, None, Some(Alone::Contradicts)),
+        (SECRET, Some("another statement"), Some(Alone::Contradicts)),
+    ] {
+        let row = scene.answered(false).await;
+        let receipt = scene.honest(&row);
+        let mut statement = scene.node_key.sign(&receipt).unwrap();
+        let signature = statement.rfind('.').unwrap() + 1;
+        let other = if statement.as_bytes()[signature] == b'A' { "B" } else { "A" };
+        statement.replace_range(signature..=signature, other);
+        scene.last = Some((receipt.sequence, jws::digest(&statement)));
+        let public_key = scene.node_key.public().0.to_vec();
+        let vouching = Secrets::derive(&secret).unwrap().newest;
+        let voucher = vouching.vouch(&public_key, vouched_for.unwrap_or(&statement));
+        scene.keeps(Received { receipt, public_key, statement, voucher }).await;
+        scene.sign().await;
+        assert_eq!(scene.signed(&row).await.unwrap().alone, alone);
+    }
 }
 
 #[sqlx::test(migrator = "crate::MIGRATOR")]
