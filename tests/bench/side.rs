@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tests::books::{LIST_PRICE, audit, shipped};
+use tests::books::{LIST_PRICE, audit, shipped, unsigned};
 use tests::load::{Ask, Clients, Load, Pace, Seen, begin};
 use tests::mock::{Mock, MockOffer};
-use tests::{Database, Gateway};
+use tests::{Database, Gateway, eventually};
 
 /// So many complaints are worth reading.
 const SHOWN: usize = 12;
+
+/// Nodes have signed long before.
+const SIGNED_WITHIN: Duration = Duration::from_secs(60);
 
 pub(crate) struct Side {
     gateways: Vec<Gateway>,
@@ -65,6 +68,12 @@ impl Side {
             shipped(self.gateway()).await;
         }
         &self.seen[before..]
+    }
+
+    /// Waits until every answer has its receipt, and the log has that.
+    pub(crate) async fn signed(&self) {
+        let database = &self.gateway().database;
+        eventually("the receipts", SIGNED_WITHIN, || async { (unsigned(database).await == 0).then_some(()) }).await;
     }
 
     /// No figure without right books: every request was answered, and has one row, with the mock node's count of tokens,

@@ -22,6 +22,8 @@ async fn a_hedged_request_does_not_wait_for_a_node_that_stands_still() {
     let before = gateway.chat(&body(json!({"order": [slow]}))).await;
     assert_eq!(before.headers()["x-commonwatt-node"], slow.as_str().unwrap());
     let before: Value = before.json().await.unwrap();
+    // Or it would stand still with its slot taken, and whoever has one is asked first.
+    gateway.engine_runs(0, Duration::from_secs(10)).await;
     signal(&stopped, Signal::STOP);
     let since = Instant::now();
     let response = gateway.chat(&body(json!({"order": [slow], "hedge_after_ms": 500}))).await;

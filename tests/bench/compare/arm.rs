@@ -100,6 +100,10 @@ impl Arm {
         let (began, before, database) = (Instant::now(), used(self.pid()), of_database());
         let seen = self.load(profile, during).await;
         let elapsed = began.elapsed();
+        if let Kind::Ours(side) = &self.kind {
+            // What is done after an answer is part of what it costs.
+            side.signed().await;
+        }
         let processor = used(self.pid()).zip(before).map(|(now, before)| now.saturating_sub(before).cast_signed());
         let database = of_database().saturating_sub(database).cast_signed();
         self.check(profile, &seen).await.map_err(|wrong| format!("{}, {}: {wrong}", self.name, profile.name))?;

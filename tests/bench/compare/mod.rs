@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     /// Seconds that a turn takes.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// Only these, by name: nginx, haproxy, bare, governed, attached.
+    /// Only these, by name: nginx, haproxy, bare, governed.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Only these kinds of requests, by name.

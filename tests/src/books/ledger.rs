@@ -57,6 +57,12 @@ pub async fn leases_left(database: &Database) -> [i64; 3] {
     ]
 }
 
+/// Answers whose receipt is not in the log yet.
+pub async fn unsigned(database: &Database) -> i64 {
+    number(database, "select (select count(*) from receipts where receipt is null) + (select count(*) from log_queue)")
+        .await
+}
+
 /// What the user of this address owns, in nanocredits.
 pub async fn balance(database: &Database, email: &str) -> i64 {
     let of_user = "select coalesce(sum(b.nanocredits), 0)::bigint from users u
