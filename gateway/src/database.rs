@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use tokio::time::timeout;
 
 use crate::MIGRATOR;
@@ -42,9 +42,38 @@ pub async fn open(url: &str, connections: u32) -> anyhow::Result<PgPool> {
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(CONNECTION_WITHIN)
-        .after_connect(|connection, _| Box::pin(take_service_role(connection)));
+        .after_connect(|connection, _| Box::pin(take_service_role(connection)))
+        // A connection that has carried a batch of receipts would keep megabytes for the next one.
+        .after_release(|connection, _| {
+            connection.shrink_buffers();
+            Box::pin(std::future::ready(Ok(true)))
+        });
     let options = options.options(SETTINGS);
     Ok(pool.connect_with(options).await?)
+}
+
+/// How a [batch](begin_batch) begins.
+const BATCH: &str = "begin; set local plan_cache_mode = force_generic_plan";
+/// How [looking up](begin_look_up) begins.
+const LOOK_UP: &str = "begin; set local plan_cache_mode = force_generic_plan; set local enable_seqscan = off;
+    set local enable_hashjoin = off; set local enable_mergejoin = off";
+
+/// Begins a transaction that writes many rows at once. A plan for these is no better than one for any, and takes tens of
+/// milliseconds, as every partition is looked at.
+///
+/// # Errors
+/// When the database fails.
+pub async fn begin_batch(database: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    database.begin_with(BATCH).await
+}
+
+/// Begins a batch that reads, each row by its key. A plan that was made while the tables were small, and is kept, must not
+/// compare all with all when they no longer are.
+///
+/// # Errors
+/// When the database fails.
+pub async fn begin_look_up(database: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    database.begin_with(LOOK_UP).await
 }
 
 async fn connect(options: &PgConnectOptions) -> PgConnection {

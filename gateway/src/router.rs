@@ -1,9 +1,9 @@
 //! Every route and every layer of the gateway, on one screen.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
@@ -134,8 +134,9 @@ fn books() -> OpenApiRouter<App> {
 /// The gateway as a service. Layers from the outside in.
 pub fn router(app: App) -> Router {
     let (api, document) = routes().split_for_parts();
-    let document = Arc::new(statuses::spelled_out(document));
-    api.route("/openapi.json", get(move || openapi_json(Arc::clone(&document))))
+    // As text it takes a tenth of the memory.
+    let document = Bytes::from(statuses::spelled_out(document).to_json().unwrap_or_default());
+    api.route("/openapi.json", get(async move || ([(header::CONTENT_TYPE, "application/json")], document)))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         // People, with a browser
@@ -224,10 +225,6 @@ async fn ready(app: App) -> Response {
         },
     });
     (status, Json(state)).into_response()
-}
-
-async fn openapi_json(document: Arc<utoipa::openapi::OpenApi>) -> Json<utoipa::openapi::OpenApi> {
-    Json(document.as_ref().clone())
 }
 
 async fn unknown_url(method: Method, uri: Uri, headers: HeaderMap) -> Response {

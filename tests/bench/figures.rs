@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::compare::{self, Comparison};
 use crate::metering::{self, Metering};
+use crate::start::{self, Starts};
 use crate::streams::{self, Streams};
 
 /// All figures of a run; empty where nothing was measured, or the books were wrong.
@@ -11,6 +12,7 @@ use crate::streams::{self, Streams};
 pub(crate) struct Report {
     comparison: Option<Comparison>,
     streams: Option<Streams>,
+    starts: Option<Starts>,
     metering: Option<Metering>,
 }
 
@@ -25,6 +27,11 @@ impl Report {
         Ok(())
     }
 
+    pub(crate) async fn start(&mut self, arguments: &start::Arguments) -> Result<(), String> {
+        self.starts = Some(start::measure(arguments).await);
+        Ok(())
+    }
+
     pub(crate) async fn metering(&mut self, arguments: &metering::Arguments) -> Result<(), String> {
         self.metering = Some(metering::measure(arguments).await);
         Ok(())
@@ -34,10 +41,12 @@ impl Report {
         &mut self,
         compare: &compare::Arguments,
         streams: &streams::Arguments,
+        start: &start::Arguments,
         metering: &metering::Arguments,
     ) -> Result<(), String> {
         self.compare(compare).await?;
         self.streams(streams).await?;
+        self.start(start).await?;
         self.metering(metering).await
     }
 

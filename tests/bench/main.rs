@@ -12,6 +12,8 @@ mod node;
 
 mod side;
 
+mod start;
+
 mod streams;
 
 mod upstream;
@@ -38,6 +40,8 @@ enum Command {
         #[command(flatten)]
         streams: streams::Arguments,
         #[command(flatten)]
+        start: start::Arguments,
+        #[command(flatten)]
         metering: metering::Arguments,
         #[command(flatten)]
         output: Output,
@@ -56,7 +60,14 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Measure what streams that run take in memory.
+    /// Measure how long a gateway takes until it serves.
+    Start {
+        #[command(flatten)]
+        start: start::Arguments,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Measure what streams that run take in memory, and how late their pieces come.
     Streams {
         #[command(flatten)]
         streams: streams::Arguments,
@@ -92,9 +103,10 @@ async fn main() -> ExitCode {
         }
         Command::Compare { compare, output } => (report.compare(&compare).await, output),
         Command::Streams { streams, output } => (report.streams(&streams).await, output),
+        Command::Start { start, output } => (report.start(&start).await, output),
         Command::Metering { metering, output } => (report.metering(&metering).await, output),
-        Command::All { compare, streams, metering, output } => {
-            (report.all(&compare, &streams, &metering).await, output)
+        Command::All { compare, streams, start, metering, output } => {
+            (report.all(&compare, &streams, &start, &metering).await, output)
         }
     };
     if let Some(file) = output.json {

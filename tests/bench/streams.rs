@@ -1,4 +1,4 @@
-//! What streams that run take in the gateway's memory.
+//! What streams that run take in the gateway's memory, and how late their pieces come.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tests::mock::Order;
 use tests::{eventually, resident_bytes};
 use tokio::time::sleep;
 
-use crate::figures::{median, say, verdict};
+use crate::figures::{median, quantile, say, verdict};
 use crate::side::Side;
 
 const MIB: i64 = 1024 * 1024;
@@ -21,8 +21,10 @@ const WARM_UP_PER_SECOND: u32 = 100;
 const EVERYBODY_THERE_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOKS: u32 = 10;
-/// One each second: longer than everybody needs to come, and all looks.
+/// So many last longer than everybody needs to come, and all looks.
 const TOKENS: u32 = 40;
+/// Two tokens of a stream.
+const BETWEEN: Duration = Duration::from_secs(1);
 /// A tunnel carries 200 answers at a time.
 const STREAMS_OF_A_NODE: u32 = 150;
 
@@ -41,6 +43,9 @@ pub(crate) struct Streams {
     /// Once a second while all streams ran.
     meanwhile: Vec<i64>,
     added: i64,
+    /// Nanoseconds beyond a second between two pieces of a stream: half of them, and all but one in a hundred, are not later.
+    late: i64,
+    late_p99: i64,
 }
 
 /// Measures.
@@ -53,7 +58,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> Result<Streams, String> {
     let process = side.gateway().pid();
     let resident = || resident_bytes(process).cast_signed();
     let before = resident();
-    let order = Order { tokens: TOKENS, every_us: 1_000_000, ..Order::default() };
+    let order = Order { tokens: TOKENS, every_us: BETWEEN.as_micros() as u64, ..Order::default() };
     let load = side.begin(Pace::Closed { clients: arguments.streams }, move |_| Ask::stream(order));
     eventually("all streams", EVERYBODY_THERE_WITHIN, || async { all_run(&side, arguments).await.then_some(()) }).await;
     let mut meanwhile = Vec::new();
@@ -62,9 +67,12 @@ pub(crate) async fn measure(arguments: &Arguments) -> Result<Streams, String> {
         meanwhile.push(resident());
     }
     assert!(all_run(&side, arguments).await, "all streams run as long as the memory is looked at");
-    side.end(load).await;
+    let gaps = side.end(load).await.iter().flat_map(|seen| &seen.gaps);
+    let late: Vec<i64> = gaps.map(|gap| (gap.as_nanos() as i64 - BETWEEN.as_nanos() as i64).max(0)).collect();
     side.check().await?;
-    let streams = Streams { streams: arguments.streams, before, added: median(&meanwhile) - before, meanwhile };
+    let (late, late_p99) = (median(&late), quantile(&late, 99));
+    let added = median(&meanwhile) - before;
+    let streams = Streams { streams: arguments.streams, before, added, meanwhile, late, late_p99 };
     streams.print();
     Ok(streams)
 }
@@ -88,6 +96,11 @@ impl Streams {
             mebibytes(self.added),
             mebibytes(most),
             verdict(self.added <= most)
+        ));
+        say(&format!(
+            "a piece is {} µs late, and {} µs at the 99th percentile",
+            self.late / 1000,
+            self.late_p99 / 1000
         ));
     }
 }

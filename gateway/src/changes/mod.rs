@@ -96,7 +96,8 @@ impl LastLook {
         *self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn was(&self, at: Instant) {
+    /// It was read at this time.
+    pub fn was(&self, at: Instant) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(at);
     }
 }

@@ -14,7 +14,7 @@ use super::tail;
 
 const MIB: u64 = 1024 * 1024;
 /// Beyond so many bytes, memtables are flushed.
-const MEMTABLES: usize = 8 * 1024 * 1024;
+const MEMTABLES: usize = 2 * 1024 * 1024;
 
 /// One change of what is on disk. Written twice, it changes nothing more.
 #[derive(Clone, Debug)]

@@ -8,12 +8,13 @@ use openapi::log::ed25519::PublicKey;
 use openapi::price::BilledTokens;
 use openapi::receipt::check::{Contradiction, Seen};
 use openapi::receipt::jws::{self, Jws, Signer};
-use openapi::receipt::{Alone, AuthorShare, NodeReceipt, Receipt, Shares, VERSION};
+use openapi::receipt::{Alone, AuthorShare, NodeReceipt, Receipt, ReceiptId, Shares, VERSION};
 use openapi::units::Nanocredits;
 use sqlx::PgPool;
 
 use super::table::{self, Due, NodeSaid, Signed};
 use crate::app::App;
+use crate::database::begin_look_up;
 use crate::ledger::account::Account;
 use crate::ledger::earned::microseconds;
 use crate::ledger::split::{self, SplitVersion};
@@ -24,8 +25,10 @@ use crate::secrets::Secrets;
 const EVERY: Duration = Duration::from_millis(500);
 /// Of another gateway's receipt, so that whoever reads ours has it whole.
 const MOST_WITHIN: usize = jws::LONGEST / 2;
-/// In one transaction.
-const BATCH: i64 = 1000;
+/// In one transaction. More would take more memory, some 10 KB for each, and hardly less time.
+const BATCH: usize = 250;
+/// Looked at before a pause.
+const MOST: i64 = 100_000;
 
 /// What signs, and under which names a node may know this gateway.
 pub struct Notary<'a> {
@@ -54,16 +57,12 @@ pub async fn run(app: App) {
             secrets: Some(&app.secrets),
             gateways: app.secrets.all().map(|derived| derived.ticket_public.clone()).collect(),
         };
-        match sign_due(&app.database, &notary).await {
-            Ok(0) => {}
-            Ok(signed) => {
-                app.log.wake();
-                // There may be more.
-                if signed == BATCH.unsigned_abs() as usize {
-                    continue;
-                }
-            }
-            Err(error) => tracing::warn!("receipts wait to be signed: {error:#}"),
+        // What is not signed at the end is signed at the next start.
+        match app.closing.run_until_cancelled(sign_due(&app.database, &notary)).await {
+            None => return,
+            Some(Ok(0)) => {}
+            Some(Ok(_)) => app.log.wake(),
+            Some(Err(error)) => tracing::warn!("receipts wait to be signed: {error:#}"),
         }
         tokio::select! {
             () = app.closing.cancelled() => return,
@@ -72,17 +71,25 @@ pub async fn run(app: App) {
     }
 }
 
-/// Signs a batch, and says how many. None while another replica does.
+/// Signs what can be signed, and says how many that were. None while another replica does.
 ///
 /// # Errors
 /// When the database fails, or the library refuses to sign.
 pub async fn sign_due(database: &PgPool, notary: &Notary<'_>) -> anyhow::Result<usize> {
-    let mut transaction = database.begin().await?;
+    let mut signed = 0;
+    for some in table::may_be_due(database, MOST).await?.chunks(BATCH) {
+        signed += sign_some(database, notary, some).await?;
+    }
+    Ok(signed)
+}
+
+async fn sign_some(database: &PgPool, notary: &Notary<'_>, some: &[ReceiptId]) -> anyhow::Result<usize> {
+    let mut transaction = begin_look_up(database).await?;
     let mine = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock(hashtext('commonwatt receipts')) as "mine!""#);
     if !mine.fetch_one(&mut *transaction).await? {
         return Ok(0);
     }
-    let due = table::due(&mut transaction, BATCH).await?;
+    let due = table::due(&mut transaction, some).await?;
     if due.is_empty() {
         return Ok(0);
     }

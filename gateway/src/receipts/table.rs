@@ -10,6 +10,7 @@ use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::database::begin_look_up;
 use crate::inference::record::Noted;
 
 /// An attempt of which there is to be a receipt.
@@ -94,7 +95,7 @@ pub async fn expect(connection: &mut PgConnection, expected: &[Expected<'_>]) ->
     }
     let (requests, attempts) = names(expected.iter().map(|one| one.id));
     let nodes: Vec<Uuid> = expected.iter().map(|one| one.node).collect();
-    let noted: Vec<String> = expected.iter().map(|one| one.noted.to_owned()).collect();
+    let noted: Vec<&str> = expected.iter().map(|one| one.noted).collect();
     sqlx::query!(
         "insert into receipts (request_id, attempt, node_id, noted)
          select request, attempt, node, noted::jsonb
@@ -103,7 +104,7 @@ pub async fn expect(connection: &mut PgConnection, expected: &[Expected<'_>]) ->
         &requests,
         &attempts,
         &nodes,
-        &noted
+        &noted as &[&str]
     )
     .execute(connection)
     .await
@@ -170,9 +171,9 @@ async fn insert_received(connection: &mut PgConnection, node: Uuid, new: &[&Rece
     let ids = new.iter().map(|one| ReceiptId { request: one.receipt.request, attempt: one.receipt.attempt });
     let (requests, attempts) = names(ids);
     let sequences: Vec<i64> = new.iter().map(|one| i64::try_from(one.receipt.sequence).unwrap_or(i64::MAX)).collect();
-    let keys: Vec<Vec<u8>> = new.iter().map(|one| one.public_key.clone()).collect();
-    let statements: Vec<String> = new.iter().map(|one| one.statement.clone()).collect();
-    let vouchers: Vec<Vec<u8>> = new.iter().map(|one| one.voucher.to_vec()).collect();
+    let keys: Vec<&[u8]> = new.iter().map(|one| one.public_key.as_slice()).collect();
+    let statements: Vec<&str> = new.iter().map(|one| one.statement.as_str()).collect();
+    let vouchers: Vec<&[u8]> = new.iter().map(|one| one.voucher.as_slice()).collect();
     sqlx::query!(
         "insert into node_receipts (node_id, sequence, request_id, attempt, public_key, statement, voucher)
          select $1, * from unnest($2::bigint[], $3::uuid[], $4::integer[], $5::bytea[], $6::text[], $7::bytea[])",
@@ -180,32 +181,49 @@ async fn insert_received(connection: &mut PgConnection, node: Uuid, new: &[&Rece
         &sequences,
         &requests,
         &attempts,
-        &keys,
-        &statements,
-        &vouchers
+        &keys as &[&[u8]],
+        &statements as &[&str],
+        &vouchers as &[&[u8]]
     )
     .execute(connection)
     .await
     .map(drop)
 }
 
-/// Attempts whose receipts can be signed: the node has said its part, or time is up: a minute later for
-/// another gateway's, whose receipt has to be in its log first. Those that come first in time come first. Of all that wait,
-/// which are many while a node is away, no more is looked at than what may be due: a node's word that came long ago belongs
-/// to what is overdue.
+/// Attempts whose receipts may be due, those that come first in time first. Of all that wait, which are many while a node is
+/// away, no more is looked at: a node's word that came long ago belongs to what is overdue.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn due(connection: &mut PgConnection, most: i64) -> Result<Vec<Due>, sqlx::Error> {
+pub async fn may_be_due(database: &PgPool, most: i64) -> Result<Vec<ReceiptId>, sqlx::Error> {
+    let mut transaction = begin_look_up(database).await?;
+    let rows = sqlx::query!(
+        r#"select request_id as "request!", attempt as "attempt!" from (
+               select request_id, attempt, due_at from receipts where receipt is null and due_at < now()
+               -- Looked up one by one: the planner takes those without a receipt for one or two, and compares all with all.
+               union select n.request_id, n.attempt, r.due_at from node_receipts n
+                   cross join lateral (select due_at, receipt from receipts r
+                       where r.request_id = n.request_id and r.attempt = n.attempt offset 0) r
+                   where n.received_at > now() - interval '1 minute' and r.receipt is null
+               union select request_id, attempt, due_at from receipts
+                   where receipt is null and (noted ->> 'is_attached')::boolean) perhaps
+           order by due_at, request_id, attempt limit $1"#,
+        most
+    );
+    let id = |request, attempt: i32| ReceiptId { request, attempt: attempt.unsigned_abs() };
+    Ok(rows.fetch_all(&mut *transaction).await?.into_iter().map(|row| id(row.request, row.attempt)).collect())
+}
+
+/// Those of these attempts whose receipts can be signed: the node has said its part, or time is up: a minute later for
+/// another gateway's, whose receipt has to be in its log first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn due(connection: &mut PgConnection, of: &[ReceiptId]) -> Result<Vec<Due>, sqlx::Error> {
+    let (requests, attempts) = names(of.iter().copied());
     let rows = sqlx::query_as!(
         DueRow,
-        r#"with perhaps as (
-               select request_id, attempt from receipts where receipt is null and due_at < now()
-               union select r.request_id, r.attempt from node_receipts n join receipts r using (request_id, attempt)
-                   where n.received_at > now() - interval '1 minute' and r.receipt is null
-               union select request_id, attempt from receipts
-                   where receipt is null and (noted ->> 'is_attached')::boolean)
-           select r.request_id, r.attempt, r.node_id, r.noted::text as "noted!", a.outcome, q.started_at,
+        r#"select r.request_id, r.attempt, r.node_id, r.noted::text as "noted!", a.outcome, q.started_at,
                a.duration_microseconds, q.prompt_tokens, q.cached_tokens, q.completion_tokens, q.nanocredits,
                (select s.split_version from events s where s.request_id = r.request_id and s.kind = 'settlement' limit 1)
                    as split_version,
@@ -217,8 +235,7 @@ pub async fn due(connection: &mut PgConnection, most: i64) -> Result<Vec<Due>, s
                e.pue_milli as "pue_milli?", n.statement as "statement?", n.public_key as "public_key?", n.voucher as "voucher?",
                (select i.receipt from invoices i where i.request_id = r.request_id and i.attempt = r.attempt
                    and i.dispute is null order by i.nanocredits desc, i.index desc limit 1) as partner_receipt
-           from perhaps p
-           -- Looked up one by one: the planner takes those without a receipt for one or two, and compares all with all.
+           from unnest($1::uuid[], $2::integer[]) as p (request_id, attempt)
            cross join lateral (select * from receipts r
                where r.request_id = p.request_id and r.attempt = p.attempt offset 0) r
            join requests q on q.id = r.request_id
@@ -230,8 +247,9 @@ pub async fn due(connection: &mut PgConnection, most: i64) -> Result<Vec<Due>, s
            where r.receipt is null and (r.due_at + case when (r.noted ->> 'is_attached')::boolean then interval '1 minute' else '0' end < now()
                or (coalesce(e.status, '') <> 'provisional'
                and (n.statement is not null or (r.noted ->> 'is_attached')::boolean)))
-           order by r.due_at, r.request_id, r.attempt limit $1"#,
-        most
+           order by r.due_at, r.request_id, r.attempt"#,
+        &requests,
+        &attempts
     )
     .fetch_all(connection)
     .await?;
@@ -344,17 +362,17 @@ fn noted(json: &str) -> Result<Noted, sqlx::Error> {
 /// When the database fails.
 pub async fn sign(connection: &mut PgConnection, signed: &[Signed], kid: &str) -> Result<(), sqlx::Error> {
     let (requests, attempts) = names(signed.iter().map(|one| one.id));
-    let receipts: Vec<String> = signed.iter().map(|one| one.receipt.clone()).collect();
-    let digests: Vec<Vec<u8>> = signed.iter().map(|one| one.entry.hash.to_vec()).collect();
+    let receipts: Vec<&str> = signed.iter().map(|one| one.receipt.as_str()).collect();
+    let digests: Vec<&[u8]> = signed.iter().map(|one| one.entry.hash.as_slice()).collect();
     sqlx::query!(
         "update receipts r set receipt = s.receipt, kid = $4, digest = s.digest
          from unnest($1::uuid[], $2::integer[], $3::text[], $5::bytea[]) as s (request, attempt, receipt, digest)
          where r.request_id = s.request and r.attempt = s.attempt",
         &requests,
         &attempts,
-        &receipts,
+        &receipts as &[&str],
         kid,
-        &digests
+        &digests as &[&[u8]]
     )
     .execute(&mut *connection)
     .await?;

@@ -7,6 +7,8 @@
 
 mod energy;
 
+mod row;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -20,10 +22,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::admission::{Spent, lease};
+use crate::database::begin_batch;
 use crate::journal::Journal;
 use crate::ledger::settle::{self, Due};
 use crate::receipts::table::{self, Expected};
 pub use energy::{DayRow, adopt_energy, adopt_receipt, close_energies, energies_of_day, settle_energy};
+use row::{AttemptRow, RequestRow};
 
 /// Requests in one transaction.
 const BATCH: usize = 500;
@@ -110,10 +114,11 @@ async fn write_or_set_aside(
     }
 }
 
-/// A settled record: as it stands in the journal, which is what the tables get, and what the ledger needs of it.
+/// A settled record: its rows, and what the ledger needs of it.
 struct Settled<'a> {
     sequence: u64,
-    json: &'a str,
+    request: RequestRow,
+    attempts: Vec<AttemptRow>,
     owed: Owed<'a>,
 }
 
@@ -168,7 +173,8 @@ impl Owed<'_> {
 impl<'a> Settled<'a> {
     fn read(sequence: u64, bytes: &'a [u8]) -> anyhow::Result<Self> {
         let json = std::str::from_utf8(bytes)?;
-        Ok(Self { sequence, json, owed: serde_json::from_str(json)? })
+        let (request, attempts) = row::read(json)?;
+        Ok(Self { sequence, request, attempts, owed: serde_json::from_str(json)? })
     }
 }
 
@@ -195,11 +201,7 @@ async fn write(database: &PgPool, replica: Uuid, settled: &[Settled<'_>]) -> Res
 }
 
 async fn write_all(database: &PgPool, replica: Uuid, settled: &[Settled<'_>]) -> Result<(), sqlx::Error> {
-    let mut transaction = database.begin().await?;
-    // A plan for these rows is no better than one for any, and takes tens of milliseconds: every partition is looked at.
-    sqlx::query!("select set_config('plan_cache_mode', 'force_generic_plan', true)")
-        .fetch_one(&mut *transaction)
-        .await?;
+    let mut transaction = begin_batch(database).await?;
     let new: HashSet<Uuid> = insert(&mut transaction, replica, settled).await?.into_iter().collect();
     let new: Vec<&Owed<'_>> = settled.iter().map(|one| &one.owed).filter(|owed| new.contains(&owed.id)).collect();
     let expected: Vec<Expected<'_>> = new.iter().flat_map(|owed| owed.expected()).collect();
@@ -220,31 +222,21 @@ async fn insert(
     replica: Uuid,
     settled: &[Settled<'_>],
 ) -> Result<Vec<Uuid>, sqlx::Error> {
-    let records: Vec<&str> = settled.iter().map(|one| one.json).collect();
+    let requests: Vec<&RequestRow> = settled.iter().map(|one| &one.request).collect();
+    let attempts: Vec<&AttemptRow> = settled.iter().flat_map(|one| &one.attempts).collect();
     sqlx::query_scalar!(
-        r#"with given as materialized (
-            select * from jsonb_to_recordset($1::text::jsonb) as r (id uuid, account_id uuid, user_id uuid, key_id uuid,
-                endpoint text, model text, streamed boolean, outcome text, status smallint, node_id uuid,
-                prompt_tokens bigint, cached_tokens bigint, completion_tokens bigint, nanocredits bigint,
-                price_version bigint, microjoules bigint, low_microjoules bigint, high_microjoules bigint,
-                energy_tier text, energy_boundary text, energy_method text, started_at timestamptz,
-                first_byte_microseconds bigint, duration_microseconds bigint, attempts jsonb)),
-         written as (
+        r#"with written as (
             insert into requests (id, account_id, user_id, key_id, endpoint, model, streamed, outcome, status, node_id,
                 prompt_tokens, cached_tokens, completion_tokens, nanocredits, price_version, microjoules,
-                low_microjoules, high_microjoules, energy_tier, energy_boundary, energy_method, replica_id, started_at,
-                first_byte_microseconds, duration_microseconds)
-            select id, account_id, user_id, key_id, endpoint, model, streamed, outcome, status, node_id,
-                prompt_tokens, cached_tokens, completion_tokens, nanocredits, price_version, microjoules,
-                low_microjoules, high_microjoules, energy_tier, energy_boundary, energy_method, $2, started_at,
-                first_byte_microseconds, duration_microseconds
-            from given on conflict (id) do nothing returning id),
+                low_microjoules, high_microjoules, energy_tier, energy_boundary, energy_method, started_at,
+                first_byte_microseconds, duration_microseconds, replica_id)
+            select r.*, $3 from unnest($1::request_row[]) r on conflict (id) do nothing returning id),
          tried as (
             insert into attempts (request_id, attempt, node_id, outcome, choice, prompt_tokens, completion_tokens,
                 overclaimed_tokens, microjoules, duration_microseconds)
-            select a.* from given join written using (id), jsonb_to_recordset(given.attempts) as a (request_id uuid,
-                attempt integer, node_id uuid, outcome text, choice text, prompt_tokens bigint,
-                completion_tokens bigint, overclaimed_tokens bigint, microjoules bigint, duration_microseconds bigint)),
+            select a.request_id, a.attempt, a.node_id, a.outcome, a.choice, a.prompt_tokens, a.completion_tokens,
+                a.overclaimed_tokens, a.microjoules, a.duration_microseconds
+            from unnest($2::attempt_row[]) a join written on written.id = a.request_id),
          energised as (
             insert into request_energy (request_id, attempt, node_id, delivered, microjoules, low_microjoules,
                 high_microjoules, marginal_microjoules, prefill_microjoules, idle_microjoules, tier, boundary, method,
@@ -252,17 +244,12 @@ async fn insert(
                 embodied_nanograms_per_joule)
             select e.request_id, e.attempt, e.node_id, e.delivered, e.microjoules, e.low_microjoules,
                 e.high_microjoules, e.marginal_microjoules, e.prefill_microjoules, e.idle_microjoules, e.tier,
-                e.boundary, e.method, e.energy_status, e.believed, e.tier_cap, e.grid ->> 'zone',
-                (e.grid ->> 'mg_per_kwh')::bigint, e.grid ->> 'source', e.grid ->> 'basis', e.pue_milli,
-                e.embodied_nanograms_per_joule
-            from given join written using (id), jsonb_to_recordset(given.attempts) as e (request_id uuid,
-                attempt integer, node_id uuid, delivered boolean, microjoules bigint, low_microjoules bigint,
-                high_microjoules bigint, marginal_microjoules bigint, prefill_microjoules bigint,
-                idle_microjoules bigint, tier text, boundary text, method text, energy_status text, believed boolean,
-                tier_cap text, grid jsonb, pue_milli integer, embodied_nanograms_per_joule bigint)
-            where e.tier is not null)
+                e.boundary, e.method, e.energy_status, e.believed, e.tier_cap, (e.grid).zone, (e.grid).mg_per_kwh,
+                (e.grid).source, (e.grid).basis, e.pue_milli, e.embodied_nanograms_per_joule
+            from unnest($2::attempt_row[]) e join written on written.id = e.request_id where e.tier is not null)
          select id as "id!" from written"#,
-        format!("[{}]", records.join(",")),
+        &requests as &[&RequestRow],
+        &attempts as &[&AttemptRow],
         replica
     )
     .fetch_all(connection)
