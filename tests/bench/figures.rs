@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::compare::{self, Comparison};
+use crate::engine::{self, Engines};
 use crate::metering::{self, Metering};
 use crate::streams::{self, Streams};
 
@@ -12,6 +13,7 @@ pub(crate) struct Report {
     comparison: Option<Comparison>,
     streams: Option<Streams>,
     metering: Option<Metering>,
+    engines: Option<Engines>,
 }
 
 impl Report {
@@ -27,6 +29,11 @@ impl Report {
 
     pub(crate) async fn metering(&mut self, arguments: &metering::Arguments) -> Result<(), String> {
         self.metering = Some(metering::measure(arguments).await);
+        Ok(())
+    }
+
+    pub(crate) async fn engines(&mut self, arguments: &engine::Arguments) -> Result<(), String> {
+        self.engines = engine::measure(arguments).await?;
         Ok(())
     }
 

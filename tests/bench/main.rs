@@ -4,6 +4,8 @@
 
 mod compare;
 
+mod engine;
+
 mod figures;
 
 mod metering;
@@ -40,12 +42,21 @@ enum Command {
         #[command(flatten)]
         metering: metering::Arguments,
         #[command(flatten)]
+        engine: engine::Arguments,
+        #[command(flatten)]
         output: Output,
     },
     /// Measure what a request costs here, with and without accounting, and in proxies that know nothing of models.
     Compare {
         #[command(flatten)]
         compare: compare::Arguments,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Measure a node's engine beside llama.cpp's server.
+    Engine {
+        #[command(flatten)]
+        engine: engine::Arguments,
         #[command(flatten)]
         output: Output,
     },
@@ -93,8 +104,13 @@ async fn main() -> ExitCode {
         Command::Compare { compare, output } => (report.compare(&compare).await, output),
         Command::Streams { streams, output } => (report.streams(&streams).await, output),
         Command::Metering { metering, output } => (report.metering(&metering).await, output),
-        Command::All { compare, streams, metering, output } => {
-            (report.all(&compare, &streams, &metering).await, output)
+        Command::Engine { engine, output } => (report.engines(&engine).await, output),
+        Command::All { compare, streams, metering, engine, output } => {
+            let measured = match report.all(&compare, &streams, &metering).await {
+                Ok(()) => report.engines(&engine).await,
+                wrong => wrong,
+            };
+            (measured, output)
         }
     };
     if let Some(file) = output.json {
