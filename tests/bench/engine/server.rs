@@ -96,7 +96,8 @@ impl Server {
 }
 
 fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().expect("a client")
+    // llama.cpp closes connections that it has had for a while.
+    reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().expect("a client")
 }
 
 impl Drop for Server {
