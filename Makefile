@@ -69,7 +69,8 @@ demo-federation: build ## Let three real nodes join over bad links and a NAT, th
 
 bench: ## Measure what a request costs, beside nginx and HAProxy where they are installed, and what streams take (ten minutes, Linux)
 	$(BUILD) --bins
-	$(BIN)/commonwatt with-postgres -- $(BIN)/commonwatt-bench all --json $(COMMONWATT_CACHE)/bench.json
+	@COMMONWATT_DATA=$(COMMONWATT_CACHE)/node $(BIN)/commonwatt-node pull > $(COMMONWATT_CACHE)/model-folder
+	COMMONWATT_TEST_MODEL=$$(cat $(COMMONWATT_CACHE)/model-folder) $(BIN)/commonwatt with-postgres -- $(BIN)/commonwatt-bench all --json $(COMMONWATT_CACHE)/bench.json
 	@echo "all figures: $(COMMONWATT_CACHE)/bench.json"
 
 lint: ## Format, clippy and rustdoc, all without a warning

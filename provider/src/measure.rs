@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use openapi::sampling::Sampling;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Engine, EngineError, Said, Task};
+use crate::engine::{self, Engine, EngineError, Said, Task};
 use crate::limits::Limit;
 use crate::slots::Slots;
 
@@ -45,7 +45,7 @@ struct Remembered {
 /// When the engine fails.
 pub async fn measured(engine: &Engine, model_id: &str, folder: &Path) -> Result<Measured, EngineError> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let subject = format!("{model_id}/{}/{processors}/instances", env!("CARGO_PKG_VERSION"));
+    let subject = format!("{model_id}/{}/{processors}/instances/{}", env!("CARGO_PKG_VERSION"), engine::NUMBERS);
     let path = folder.join("measured.json");
     let known = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Vec<Remembered>>(&bytes).ok());
     let mut known = known.unwrap_or_default();

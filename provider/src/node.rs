@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::blobs::Blobs;
 use crate::energy::setup::Metered;
 use crate::energy::{Ledger, Pass};
-use crate::engine::{Embedder, Engine};
+use crate::engine::{self, Embedder, Engine};
 use crate::keeper::Keeper;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -275,10 +275,11 @@ fn weight_milli(bytes: u64, of_first: u64) -> u32 {
     milli.map_or(1_000, |milli| u32::try_from(milli).unwrap_or(u32::MAX))
 }
 
-/// Names what decides the text for a seed: model file, program version and kind of processor code.
+/// Names what decides the text for a seed: model file, program version, kind of processor code, and the numbers that are
+/// computed with.
 fn fingerprint(model_id: &str) -> String {
     let kernel = if cfg!(target_feature = "avx2") { "avx2" } else { "portable" };
-    let build = format!("{model_id}/{}/{kernel}", env!("CARGO_PKG_VERSION"));
+    let build = format!("{model_id}/{}/{kernel}/{}", env!("CARGO_PKG_VERSION"), engine::NUMBERS);
     format!("fp_{}", &blake3::hash(build.as_bytes()).to_hex()[..12])
 }
 

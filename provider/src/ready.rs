@@ -57,6 +57,8 @@ pub(crate) async fn all(config: &ServeConfig) -> anyhow::Result<Ready> {
 struct Fetched {
     manifest: ModelManifest,
     folder: PathBuf,
+    /// What the engine loads of it; of an embedding model that is all.
+    file: String,
     kind: ModelKind,
 }
 
@@ -98,6 +100,7 @@ impl Fetched {
     /// What its weights take when they are loaded.
     fn bytes_in_memory(&self) -> u64 {
         let bytes: u64 = self.manifest.files.iter().map(|file| file.bytes).sum();
+        let bytes = std::fs::metadata(self.folder.join(&self.file)).map_or(bytes, |loaded| bytes.max(loaded.len()));
         // Vectors are computed in numbers twice as wide as those in most files.
         if self.kind == ModelKind::Embedding { bytes.saturating_mul(2) } else { bytes }
     }
@@ -107,11 +110,12 @@ impl Fetched {
 async fn fetch(config: &ServeConfig, name: Option<&str>, source: &SourceChoice) -> anyhow::Result<Fetched> {
     if let Some(folder) = given::folder(source) {
         let manifest = given::manifest(folder, name, &config.upstream_model.licence).await?;
-        return Ok(Fetched { manifest, folder: folder.to_owned(), kind: ModelKind::Embedding });
+        return Ok(Fetched { manifest, folder: folder.to_owned(), file: String::new(), kind: ModelKind::Embedding });
     }
     let entry = catalogue::find(name.unwrap_or(catalogue::DEFAULT_MODEL))?;
     let folder = pulled(config, entry, source).await?;
-    Ok(Fetched { manifest: manifest(entry), folder, kind: ModelKind::Text })
+    let file = entry.made_here().or(entry.files.first()).context("the catalogue names no file for this model")?;
+    Ok(Fetched { manifest: manifest(entry), folder, file: file.path.to_owned(), kind: ModelKind::Text })
 }
 
 /// The folder with a model of the catalogue. Other nodes give it to the gateway's own nodes alone, so a newcomer enrols
@@ -129,9 +133,8 @@ async fn pulled(config: &ServeConfig, entry: &CatalogueEntry, source: &SourceCho
 /// Loads a model; with it, how many requests at once suit it. Each is loaded at the start, since only then is it known that
 /// it can be, and how long its context is.
 async fn load(config: &ServeConfig, model: Fetched) -> anyhow::Result<(Offered, u32)> {
-    let Fetched { manifest, folder, kind } = model;
+    let Fetched { manifest, folder, file, kind } = model;
     let blobs = Blobs::new(&manifest, &folder);
-    let file = manifest.files.first().context("the catalogue names no file for this model")?.path.clone();
     tracing::info!(model = manifest.name, id = manifest.id(), "loading");
     let context = config.context;
     let load: Load = Box::new(move || loaded(folder.clone(), file.clone(), kind, context).boxed());

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::compare::{self, Comparison};
+use crate::engine::{self, Engines};
 use crate::metering::{self, Metering};
 use crate::start::{self, Starts};
 use crate::streams::{self, Streams};
@@ -14,6 +15,7 @@ pub(crate) struct Report {
     streams: Option<Streams>,
     starts: Option<Starts>,
     metering: Option<Metering>,
+    engines: Option<Engines>,
 }
 
 impl Report {
@@ -34,6 +36,11 @@ impl Report {
 
     pub(crate) async fn metering(&mut self, arguments: &metering::Arguments) -> Result<(), String> {
         self.metering = Some(metering::measure(arguments).await);
+        Ok(())
+    }
+
+    pub(crate) async fn engines(&mut self, arguments: &engine::Arguments) -> Result<(), String> {
+        self.engines = engine::measure(arguments).await?;
         Ok(())
     }
 

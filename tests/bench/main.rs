@@ -4,6 +4,8 @@
 
 mod compare;
 
+mod engine;
+
 mod figures;
 
 mod metering;
@@ -44,12 +46,21 @@ enum Command {
         #[command(flatten)]
         metering: metering::Arguments,
         #[command(flatten)]
+        engine: engine::Arguments,
+        #[command(flatten)]
         output: Output,
     },
     /// Measure what a request costs here, with and without accounting, and in proxies that know nothing of models.
     Compare {
         #[command(flatten)]
         compare: compare::Arguments,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Measure a node's engine beside llama.cpp's server.
+    Engine {
+        #[command(flatten)]
+        engine: engine::Arguments,
         #[command(flatten)]
         output: Output,
     },
@@ -105,8 +116,13 @@ async fn main() -> ExitCode {
         Command::Streams { streams, output } => (report.streams(&streams).await, output),
         Command::Start { start, output } => (report.start(&start).await, output),
         Command::Metering { metering, output } => (report.metering(&metering).await, output),
-        Command::All { compare, streams, start, metering, output } => {
-            (report.all(&compare, &streams, &start, &metering).await, output)
+        Command::Engine { engine, output } => (report.engines(&engine).await, output),
+        Command::All { compare, streams, start, metering, engine, output } => {
+            let measured = match report.all(&compare, &streams, &start, &metering).await {
+                Ok(()) => report.engines(&engine).await,
+                wrong => wrong,
+            };
+            (measured, output)
         }
     };
     if let Some(file) = output.json {

@@ -5,9 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use either::Either;
-use mistralrs::core::{AddModelConfig, Pipeline, SchedulerConfig};
+use mistralrs::core::{
+    AddModelConfig, DefaultSchedulerMethod, EngineConfig, GGUFLoaderBuilder, GGUFSpecificConfig, Pipeline,
+    SchedulerConfig,
+};
 use mistralrs::model_builder_trait::{build_gguf_pipeline, build_model_from_pipeline};
-use mistralrs::{GgufModelBuilder, Model, TokenSource};
+use mistralrs::{Device, DeviceMapSetting, GgufModelBuilder, Model, ModelDType, TokenSource};
 use tokio::sync::Mutex;
 
 use super::Engine;
@@ -101,15 +104,32 @@ type Parts = (Arc<Mutex<dyn Pipeline>>, SchedulerConfig, AddModelConfig);
 
 /// Loads the file once.
 async fn parts(folder: &Path, file: &str) -> Result<Parts, LoadError> {
+    let failed = |error: &dyn std::fmt::Display| LoadError::Engine { file: file.to_owned(), reason: error.to_string() };
+    if !cfg!(feature = "cuda") {
+        return on_processors(folder, file).map_err(|error| failed(&error));
+    }
     let builder = GgufModelBuilder::new(folder.display().to_string(), vec![file.to_owned()])
         .with_token_source(TokenSource::None)
         .with_max_num_seqs(MAX_SEQUENCES)
-        // On a processor the prefix cache is never emptied, and its hits would show one account what another asked.
+        // Its hits would show one account what another asked.
         .with_prefix_cache_n(None);
-    // Built for accelerators, the engine takes the first that is there.
-    let builder = if cfg!(feature = "cuda") { builder } else { builder.with_force_cpu() };
-    let failed = |error: &dyn std::fmt::Display| LoadError::Engine { file: file.to_owned(), reason: error.to_string() };
     build_gguf_pipeline(builder).await.map_err(|error| failed(&error))
+}
+
+/// The same without an accelerator. The builder knows no type for what is computed, and takes 16 bits: attention would turn
+/// each number into 32 bits each time that it reads it.
+fn on_processors(folder: &Path, file: &str) -> anyhow::Result<Parts> {
+    let (folder, files) = (folder.display().to_string(), vec![file.to_owned()]);
+    let settings = GGUFSpecificConfig { topology: None };
+    let loader = GGUFLoaderBuilder::new(None, None, folder, files, settings, false, None).build();
+    let (dtype, map, is_silent) = (ModelDType::F32, DeviceMapSetting::dummy(), true);
+    let pipeline =
+        loader.load_model_from_hf(None, TokenSource::None, &dtype, &Device::Cpu, is_silent, map, None, None)?;
+    let scheduler =
+        SchedulerConfig::DefaultScheduler { method: DefaultSchedulerMethod::Fixed(MAX_SEQUENCES.try_into()?) };
+    // On a processor the prefix cache is never emptied, and its hits would show one account what another asked.
+    let engine = EngineConfig { no_prefix_cache: true, throughput_logging_enabled: false, ..EngineConfig::default() };
+    Ok((pipeline, scheduler, AddModelConfig::new(engine)))
 }
 
 /// The template that came with the model; of several, the one for plain conversations.

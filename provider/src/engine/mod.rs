@@ -29,6 +29,8 @@ mod text;
 
 mod untold;
 
+mod widen;
+
 pub use embedder::Embedder;
 pub use generate::{EngineError, Generation, Said, Step, Task, Told};
 pub(crate) use guide::{
@@ -38,6 +40,7 @@ pub use guide::{Form, FormError, Thinking};
 pub use load::LoadError;
 pub use sampler::Chances;
 pub use template::Conversation;
+pub use widen::widen;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,6 +52,9 @@ use mistralrs::llguidance::ParserFactory;
 use openapi::error::ApiError;
 use template::ChatTemplate;
 use tokenizers::Tokenizer;
+
+/// What activations are, and weights of four bits: texts of a seed differ where these do.
+pub const NUMBERS: &str = if cfg!(feature = "cuda") { "automatic" } else { "f32/q8_0" };
 
 /// A form that answers can be held to.
 #[derive(Clone)]

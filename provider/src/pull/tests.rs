@@ -125,3 +125,34 @@ async fn a_wrong_local_file_is_refused_and_stays_where_it_was() {
     assert!(matches!(error, PullError::NoSource { ref failures, .. } if failures.len() == 1), "{error}");
     assert!(mine.exists() && files_under(data.path()).is_empty());
 }
+
+#[tokio::test]
+async fn what_processors_compute_with_is_made_once_and_made_again_when_it_is_damaged() {
+    // A model without weights: its magic, version 2, no tensors, no metadata.
+    let model = [&b"GGUF"[..], &2u32.to_le_bytes(), &[0; 16]].concat();
+    let (given, data, other) = (Folder::new(), Folder::new(), Folder::new());
+    let path = given.write("weights.gguf", &model);
+    let made = given.path().join("made");
+    crate::engine::widen(&path, &made).unwrap();
+    let content = fs::read(&made).unwrap();
+    let mut entry = entry_of(&model, &[]);
+    let sha256 = hash_of(&content).leak();
+    entry.widened = Some(CatalogueFile { path: "wide.gguf", bytes: content.len() as u64, sha256, blake3: "" });
+
+    let from = SourceChoice::Path(path);
+    let folder = pull(&entry, &from, data.path()).await.unwrap();
+    let wide = folder.join("wide.gguf");
+    assert_eq!(fs::read(&wide).unwrap(), content);
+    fs::write(&wide, b"damaged").unwrap();
+    assert!(matches!(verify_present(&entry, data.path()).await, Err(PullError::Damaged { .. })));
+    pull(&entry, &from, data.path()).await.unwrap();
+    assert_eq!(fs::read(&wide).unwrap(), content);
+
+    // Beside the operator's own file it need not be made.
+    let linked = pull(&entry, &SourceChoice::Path(folder), other.path()).await.unwrap().join("wide.gguf");
+    let number = |path: &Path| path.metadata().unwrap().ino();
+    assert_eq!(number(&linked), number(&wide));
+    entry.widened = Some(CatalogueFile { path: "other.gguf", bytes: 1, sha256: "", blake3: "" });
+    let wrong = pull(&entry, &from, data.path()).await;
+    assert!(matches!(wrong, Err(PullError::Damaged { .. })), "what is made is compared with what is pinned");
+}
