@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tests::load::{Clients, Pace, Seen, begin};
+use tests::mock::Trouble;
 use tests::{family, pin, processor_nanoseconds, resident_bytes};
 
 use super::found::Found;
@@ -42,6 +43,27 @@ enum Kind {
         proxy: Option<Proxy>,
         _server: Arc<Upstream>,
     },
+}
+
+/// Reads what a turn takes: of the program, if there is one, and of the database.
+struct Meter {
+    began: Instant,
+    program: Option<u32>,
+    database: u32,
+}
+
+/// Processor time in nanoseconds.
+struct Used {
+    elapsed: Duration,
+    program: Option<i64>,
+    database: i64,
+}
+
+impl Meter {
+    fn read(&self) -> Used {
+        let used = |pid| sum(pid, processor_nanoseconds);
+        Used { elapsed: self.began.elapsed(), program: self.program.map(used), database: used(self.database) }
+    }
 }
 
 impl Arm {
@@ -94,40 +116,68 @@ impl Arm {
         }
     }
 
-    /// Of the program and all that it has started.
-    fn sum(&self, of_process: fn(u32) -> u64) -> Option<i64> {
-        Some(sum(self.pid()?, of_process))
-    }
-
-    /// Asks for a while. Whoever keeps books has written them.
-    async fn load(&mut self, profile: &Profile, during: Duration) -> Vec<Seen> {
+    /// Asks for a while. Says what was seen, and what had been used when the last was asked for. Whoever keeps books has
+    /// written them.
+    async fn load(&mut self, profile: &Profile, during: Duration, meter: &Meter) -> (Vec<Seen>, Used) {
         let ask = profile.ask();
         match &mut self.kind {
-            Kind::Ours(side) => side.load(profile.pace, during, move |_| ask.clone()).await.to_vec(),
+            Kind::Ours(side) => {
+                let load = side.begin(profile.pace, move |_| ask.clone());
+                tokio::time::sleep(during).await;
+                let used = meter.read();
+                (side.end(load).await.to_vec(), used)
+            }
             Kind::Plain { clients, .. } => {
                 let load = begin(Arc::clone(clients), profile.pace, move |_| ask.clone());
                 tokio::time::sleep(during).await;
-                load.end().await
+                let used = meter.read();
+                (load.end().await, used)
             }
         }
     }
 
-    /// Asks for a while without trouble, and says why this arm can't carry such requests.
+    fn meter(&self, database: u32) -> Meter {
+        Meter { began: Instant::now(), program: self.pid(), database }
+    }
+
+    /// Asks for a while without trouble, and says why this arm can't carry such requests. Ours has to.
     ///
     /// # Errors
     /// When it is ours, and an answer is wrong.
-    pub(super) async fn warm_up(&mut self, profile: &Profile, during: Duration) -> Result<Option<String>, String> {
-        let (ease, since) = (profile.at_ease(), Instant::now());
-        let seen = self.load(&ease, during).await;
-        let per_second = seen.len() as u64 * 1000 / (since.elapsed().as_millis() as u64).max(1);
-        match (ease.check(&seen), profile.pace) {
-            (Err(wrong), _) if is_of_others(self.name) => Ok(Some(wrong)),
-            (Err(wrong), _) => Err(format!("{}, {}: {wrong}", self.name, profile.name)),
-            (Ok(()), Pace::Open { per_second: wanted }) if per_second < u64::from(wanted) => {
-                Ok(Some(format!("it carries {per_second} requests a second")))
+    pub(super) async fn warm_up(
+        &mut self,
+        profile: &Profile,
+        during: Duration,
+        database: u32,
+    ) -> Result<Option<String>, String> {
+        let ease = profile.at_ease();
+        let mut carried = self.carries(&ease, during, database).await;
+        if let Pace::Open { per_second } = profile.pace
+            && is_of_others(self.name)
+        {
+            // What has been started just now is slower than it will be.
+            if carried.as_ref().is_ok_and(|carried| *carried < per_second) {
+                carried = self.carries(&ease, during, database).await;
             }
-            _ => Ok(None),
+            if let Ok(carried) = carried
+                && carried < per_second
+            {
+                return Ok(Some(format!("it carries {carried} requests a second")));
+            }
         }
+        match carried {
+            Err(wrong) if is_of_others(self.name) => Ok(Some(wrong)),
+            Err(wrong) => Err(format!("{}, {}: {wrong}", self.name, profile.name)),
+            Ok(_) => Ok(None),
+        }
+    }
+
+    /// How many requests a second it answers rightly.
+    async fn carries(&mut self, profile: &Profile, during: Duration, database: u32) -> Result<u32, String> {
+        let meter = self.meter(database);
+        let (seen, _) = self.load(profile, during, &meter).await;
+        profile.check(&seen)?;
+        Ok((seen.len() as u128 * 1000 / meter.began.elapsed().as_millis().max(1)) as u32)
     }
 
     /// Asks for a while and says what it took.
@@ -141,16 +191,17 @@ impl Arm {
         during: Duration,
         database: u32,
     ) -> Result<Turn, String> {
-        let used = || sum(database, processor_nanoseconds);
-        let (began, before, database_before) = (Instant::now(), self.sum(processor_nanoseconds), used());
-        let seen = self.load(profile, during).await;
-        let elapsed = began.elapsed();
+        let meter = self.meter(database);
+        let before = meter.read();
+        let (seen, mut used) = self.load(profile, during, &meter).await;
+        let answered = meter.began.elapsed();
         if let Kind::Ours(side) = &self.kind {
-            // What is done after an answer is part of what it costs.
             side.signed().await;
         }
-        let processor = self.sum(processor_nanoseconds).zip(before).map(|(now, before)| now - before);
-        let database = used() - database_before;
+        // What is done after an answer is part of what it costs; but not what is done while everybody waits for one who is silent.
+        if profile.trouble != Some(Trouble::Hangs) {
+            used = Used { elapsed: answered, ..meter.read() };
+        }
         self.check(profile, &seen).await.map_err(|wrong| format!("{}, {}: {wrong}", self.name, profile.name))?;
         let in_time = || seen.iter().filter(|seen| !profile.is_failure(seen) && !profile.is_late(seen));
         Ok(Turn {
@@ -159,10 +210,10 @@ impl Arm {
             round,
             requests: seen.len(),
             tokens: seen.iter().map(|seen| seen.tokens).sum(),
-            elapsed: elapsed.as_nanos() as i64,
-            processor,
-            database,
-            resident: self.sum(resident_bytes),
+            elapsed: used.elapsed.as_nanos() as i64,
+            processor: used.program.zip(before.program).map(|(now, before)| now - before),
+            database: used.database - before.database,
+            resident: self.pid().map(|pid| sum(pid, resident_bytes)),
             failed: seen.iter().filter(|seen| profile.is_failure(seen)).count(),
             late: seen.iter().filter(|seen| profile.is_late(seen)).count(),
             first_byte: spread(in_time().filter_map(|seen| seen.first_byte)),
@@ -174,7 +225,7 @@ impl Arm {
     async fn check(&self, profile: &Profile, seen: &[Seen]) -> Result<(), String> {
         profile.check(seen)?;
         match &self.kind {
-            Kind::Ours(side) => side.check().await,
+            Kind::Ours(side) => profile.check_tries(seen, &side.check().await?),
             Kind::Plain { .. } => Ok(()),
         }
     }

@@ -10,6 +10,7 @@ const LONGEST: i64 = 660;
 const BAR: i64 = 14;
 const STEP: i64 = 19;
 const TITLE: i64 = 30;
+const SCALE: i64 = 34;
 const TOP: i64 = 40;
 const BOTTOM: i64 = 16;
 /// What the scale begins with: less than anybody takes.
@@ -30,7 +31,12 @@ pub(super) fn draw(groups: &[Group]) -> String {
     let end = MARKS.into_iter().find(|mark| mark * 100 >= most).unwrap_or(most / 100 + 1);
     let at =
         |ratio: f64| LEFT + (LONGEST as f64 * (ratio / LEAST).ln() / (end as f64 / LEAST).ln()).round().max(1.0) as i64;
-    let mut bars = String::new();
+    let marks: Vec<(i64, i64)> =
+        MARKS.into_iter().filter(|mark| *mark <= end).map(|mark| (mark, at(mark as f64))).collect();
+    let mut bars: String = marks
+        .iter()
+        .map(|(mark, x)| format!("<text class=\"mark\" x=\"{x}\" y=\"{SCALE}\">{mark} ×</text>\n"))
+        .collect();
     let mut y = TOP;
     for group in groups {
         let rows = group.rows.iter().filter_map(|row| Some((row.arm, row.ratio?.median)));
@@ -40,36 +46,34 @@ pub(super) fn draw(groups: &[Group]) -> String {
         }
         bars.push_str(&format!("<text class=\"title\" x=\"4\" y=\"{}\">{}</text>\n", y + 20, group.profile.meaning));
         y += TITLE;
+        let bottom = y + STEP * rows.len() as i64;
+        bars.extend(marks.iter().map(|(mark, x)| line(*mark, *x, (y - 3, bottom))));
         for (arm, ratio) in rows {
-            let (to, text) = (at(ratio as f64 / 100.0), y + 11);
-            bars.push_str(&format!(
-                "<text class=\"name\" x=\"{}\" y=\"{text}\">{arm}</text><rect class=\"{}\" x=\"{LEFT}\" y=\"{y}\" width=\"{}\" \
-                 height=\"{BAR}\" rx=\"2\"/><text x=\"{}\" y=\"{text}\">{}</text>\n",
-                LEFT - 8,
-                class(arm),
-                to - LEFT,
-                to + 6,
-                hundredths(ratio),
-            ));
+            bars.push_str(&bar(arm, ratio, (at(ratio as f64 / 100.0), y)));
             y += STEP;
         }
     }
-    let marks = MARKS.into_iter().filter(|mark| *mark <= end);
-    let scale: String = marks.map(|mark| line(mark, at(mark as f64), y)).collect();
     let height = y + BOTTOM;
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\">\n\
          <title>Processor time of each program, as a multiple of nginx's</title>\n<style>{STYLE}</style>\n\
          <text x=\"4\" y=\"14\">Processor time, as a multiple of nginx's; the scale is logarithmic, and less is better</text>\n\
-         {scale}{bars}</svg>\n"
+         {bars}</svg>\n"
     )
 }
 
-fn line(mark: i64, x: i64, bottom: i64) -> String {
+fn line(mark: i64, x: i64, (top, bottom): (i64, i64)) -> String {
     let class = if mark == 1 { "one" } else { "line" };
+    format!("<line class=\"{class}\" x1=\"{x}\" y1=\"{top}\" x2=\"{x}\" y2=\"{bottom}\"/>\n")
+}
+
+/// One bar, its name before it and its figure behind.
+fn bar(arm: &str, ratio: i64, (to, y): (i64, i64)) -> String {
+    let (class, text, figure) = (class(arm), y + 11, hundredths(ratio));
+    let (name, width, behind) = (LEFT - 8, to - LEFT, to + 6);
     format!(
-        "<line class=\"{class}\" x1=\"{x}\" y1=\"{TOP}\" x2=\"{x}\" y2=\"{bottom}\"/><text class=\"mark\" x=\"{x}\" y=\"{}\">{mark} ×</text>\n",
-        TOP - 6
+        "<text class=\"name\" x=\"{name}\" y=\"{text}\">{arm}</text><rect class=\"{class}\" x=\"{LEFT}\" y=\"{y}\" width=\"{width}\" \
+         height=\"{BAR}\" rx=\"2\"/><text x=\"{behind}\" y=\"{text}\">{figure}</text>\n"
     )
 }
 

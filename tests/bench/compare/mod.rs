@@ -90,7 +90,7 @@ async fn measure(arguments: &Arguments) -> Result<Comparison, String> {
     };
     let profiles: Vec<&Profile> = PROFILES.iter().filter(wanted).collect();
     let during = Duration::from_secs(arguments.seconds);
-    let skipped = warm_up(&mut arms, &profiles).await?;
+    let skipped = warm_up(&mut arms, &profiles, server).await?;
     let mut turns = Vec::new();
     for round in 0..arguments.rounds {
         for profile in &profiles {
@@ -110,11 +110,11 @@ async fn measure(arguments: &Arguments) -> Result<Comparison, String> {
 }
 
 /// Lets everybody do everything once, and says who can't do what.
-async fn warm_up(arms: &mut [Arm], profiles: &[&Profile]) -> Result<Vec<Skipped>, String> {
+async fn warm_up(arms: &mut [Arm], profiles: &[&Profile], database: u32) -> Result<Vec<Skipped>, String> {
     let mut skipped = Vec::new();
     for arm in arms {
         for profile in profiles {
-            let Some(reason) = arm.warm_up(profile, WARM_UP).await? else { continue };
+            let Some(reason) = arm.warm_up(profile, WARM_UP, database).await? else { continue };
             let skip = Skipped { profile: profile.name.to_owned(), arm: arm.name.to_owned(), reason };
             say(&format!("{} is not measured at {}: {}", skip.arm, skip.profile, skip.reason));
             skipped.push(skip);

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::arm::is_of_others;
 use super::chart;
 use super::summary::{FLOOR, Group, Range, Row, hundredths, mebibytes, summary};
 use super::target::judged;
@@ -12,6 +13,7 @@ use super::turn::{Comparison, Machine};
 /// Lines of the page; what is between them is written here, and nothing else.
 const BEGIN: &str = "<!-- measured: begin -->";
 const END: &str = "<!-- measured: end -->";
+const LONGEST_LINE: usize = 140;
 
 /// Writes what was measured into the page, and the chart into the folder that is called as the page is.
 ///
@@ -51,17 +53,38 @@ fn on_what(Comparison { machine, versions, turns, .. }: &Comparison) -> String {
         let Machine { processor, cores, system, database, date } = machine;
         format!(" Measured on {cores} cores ({processor}, {system}, {database}), {date}.")
     });
-    let versions: Vec<String> = versions
-        .iter()
-        .filter_map(|version| version.split_once(": ").filter(|(arm, _)| super::arm::is_of_others(arm)))
-        .map(|(arm, version)| format!("{arm} ({version})"))
-        .collect();
-    format!(
+    let versions: Vec<String> = versions.iter().filter_map(|version| numbered(version)).collect();
+    wrapped(&format!(
         "The median of {count} rounds of {seconds} seconds, with the least and the most in brackets.{machine} Processor time is for a \
          request, or for a token where it says so; the database's is that of all its processes. Memory is the most that was held at the \
-         end of a turn. Compared were: {}.",
+         end of a turn. Compared were {}.",
         versions.join(", ")
-    )
+    ))
+}
+
+/// A program of others with its version alone, of all that it says of itself.
+fn numbered(version: &str) -> Option<String> {
+    let (arm, said) = version.split_once(": ").filter(|(arm, _)| is_of_others(arm))?;
+    let number = said.split([' ', '/']).find(|word| word.starts_with(|first: char| first.is_ascii_digit()))?;
+    Some(format!("{arm} {number}"))
+}
+
+/// In lines that are as long as the page's others.
+fn wrapped(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        match lines.last_mut() {
+            Some(last) if line + word.len() < LONGEST_LINE => {
+                if line > 0 {
+                    last.push(' ');
+                }
+                last.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
 }
 
 fn table(groups: &[Group]) -> String {
@@ -155,4 +178,31 @@ fn targets(groups: &[Group]) -> String {
         lines.push(format!("| {} | {measured} | {verdict} |", judged.target));
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::summary::tests::{comparison, turn};
+    use super::*;
+
+    #[test]
+    fn what_is_between_the_marks_is_replaced_and_nothing_else() {
+        let folder = std::env::temp_dir().join(format!("page-{}", uuid::Uuid::now_v7()));
+        fs::create_dir(&folder).unwrap();
+        let page = folder.join("figures.md");
+        let measured = comparison(vec![turn("json", "nginx", 0, 10), turn("json", "bare", 0, 25)]);
+        assert!(write(&page, &measured).is_err(), "no page");
+        fs::write(&page, "before\n").unwrap();
+        assert!(write(&page, &measured).is_err(), "no marks");
+        fs::write(&page, format!("before\n{BEGIN}\nold\n{END}\nbehind\n")).unwrap();
+        write(&page, &measured).unwrap();
+        let once = fs::read_to_string(&page).unwrap();
+        assert!(once.starts_with("before\n") && once.ends_with("\nbehind\n") && !once.contains("old"), "{once}");
+        assert!(once.contains("|  | bare | 25 (25–25) | 2.50 (2.50–2.50) |"), "{once}");
+        let chart = fs::read_to_string(folder.join("figures/comparison.svg")).unwrap();
+        assert!(once.contains("(figures/comparison.svg)") && chart.contains(">2.50</text>"), "{chart}");
+        write(&page, &measured).unwrap();
+        assert_eq!(once, fs::read_to_string(&page).unwrap());
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -1,9 +1,12 @@
 //! What is asked for, and how often.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
+use tests::books::Row;
 use tests::load::{Ask, Pace, Seen};
 use tests::mock::{HANGS_FOR, ONE_IN, Order, Trouble};
+use uuid::Uuid;
 
 /// Tokens of a short answer: a kilobyte of JSON.
 const TOKENS: u32 = 32;
@@ -126,6 +129,21 @@ impl Profile {
     /// Right, but a server was silent first.
     pub(super) fn is_late(&self, seen: &Seen) -> bool {
         self.trouble == Some(Trouble::Hangs) && seen.total >= LATE
+    }
+
+    /// As many requests as nodes had trouble with have been tried again, by the gateway's own books. Nothing where it keeps none.
+    ///
+    /// # Errors
+    /// When there are fewer.
+    pub(super) fn check_tries(&self, seen: &[Seen], rows: &[Row]) -> Result<(), String> {
+        if self.trouble.is_none() || rows.is_empty() {
+            return Ok(());
+        }
+        let asked: HashSet<Uuid> = seen.iter().filter_map(|seen| seen.request).collect();
+        let again = rows.iter().filter(|row| row.attempts > 1 && asked.contains(&row.id)).count() as u64;
+        // One that has bad luck twice is one request.
+        let least = seen.len() as u64 / ONE_IN * 9 / 10;
+        if again < least { Err(format!("{again} requests were tried again, and not {least}")) } else { Ok(()) }
     }
 
     /// Every answer is right, but for as many as servers had trouble with.

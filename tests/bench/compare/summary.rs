@@ -67,7 +67,8 @@ fn row(profile: &Profile, arm: &'static str, all: &[&Turn]) -> Option<Row> {
         .map(|turn| {
             let floor = all.iter().find(|other| other.arm == FLOOR && other.round == turn.round)?;
             let floor = per_unit(profile, floor, floor.processor)?;
-            Some(100 * per_unit(profile, turn, turn.processor)? / floor.max(1))
+            let taken = per_unit(profile, turn, turn.processor)?;
+            Some((100 * taken + floor / 2) / floor.max(1))
         })
         .collect();
     let database: Vec<i64> = turns.iter().filter_map(|turn| per_unit(profile, turn, Some(turn.database))).collect();
@@ -109,4 +110,49 @@ pub(super) fn hundredths(value: i64) -> String {
 pub(super) fn mebibytes(bytes: i64) -> i64 {
     const MIB: i64 = 1 << 20;
     (bytes + MIB - 1) / MIB
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::turn::{Comparison, Spread, Turn};
+    use super::*;
+
+    /// A turn of a thousand requests, each of which took so many microseconds of processor and of a client's time.
+    pub(in super::super) fn turn(profile: &str, arm: &str, round: u32, microseconds: i64) -> Turn {
+        let spread = |nanoseconds| Spread { median: nanoseconds, p99: 2 * nanoseconds };
+        let nothing = Spread { median: 0, p99: 0 };
+        Turn {
+            profile: profile.to_owned(),
+            arm: arm.to_owned(),
+            round,
+            requests: 1000,
+            tokens: 32_000,
+            elapsed: 2_000_000_000,
+            processor: Some(microseconds * 1_000_000),
+            database: 40_000_000,
+            resident: Some(35 << 20),
+            failed: 0,
+            late: 0,
+            first_byte: nothing,
+            total: spread(microseconds * 1000),
+            gap: spread(0),
+        }
+    }
+
+    pub(in super::super) fn comparison(turns: Vec<Turn>) -> Comparison {
+        Comparison { turns, ..Comparison::default() }
+    }
+
+    #[test]
+    fn each_round_has_a_ratio_of_its_own() {
+        let figures = [("nginx", 0, 100), ("bare", 0, 150), ("nginx", 1, 50), ("bare", 1, 150), ("bare", 2, 10)];
+        let all = |figures: &[(&str, u32, i64)]| {
+            summary(&comparison(figures.iter().map(|(arm, round, time)| turn("json", arm, *round, *time)).collect()))
+        };
+        let groups = all(&figures[..4]);
+        let ratio = groups[0].row("bare").and_then(|row| row.ratio);
+        assert_eq!(ratio, Some(Range { median: 150, least: 150, most: 300 }));
+        assert_eq!((groups.len(), groups[0].rows[0].arm), (1, "nginx"), "in the order of the tables");
+        assert!(all(&figures)[0].row("bare").is_some_and(|row| row.ratio.is_none()), "a round without nginx");
+    }
 }

@@ -169,3 +169,26 @@ fn added(group: &Group, arm: &str, time: fn(&Row) -> i64, most: i64) -> Option<(
     let (ours, floor) = (taken(arm)?, taken(FLOOR)?);
     Some((format!("{} µs ({ours}, {FLOOR} {floor})", ours - floor), ours - floor <= most))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::summary::summary;
+    use super::super::summary::tests::{comparison, turn};
+    use super::*;
+
+    #[test]
+    fn what_is_reached_is_told_from_what_is_not() {
+        let arms = [("nginx", 10), ("sglang-router", 29), ("bare", 20), ("governed", 31)];
+        let groups = summary(&comparison(arms.map(|(arm, time)| turn("json", arm, 0, time)).into()));
+        let judged = judged(&groups);
+        let of =
+            |words: &str| judged.iter().find(|judged| judged.target.ends_with(words)).map(|judged| &judged.measured);
+        let met = |words: &str| of(words).and_then(|measured| Some(measured.as_ref()?.1));
+        assert_eq!(met("at most 2 × nginx"), Some(true));
+        assert_eq!(met("at most 3 × nginx"), Some(false));
+        assert_eq!(met("less than any other gateway, bare"), Some(false));
+        assert_eq!(met("at most 50 µs"), Some(true));
+        assert_eq!(met("at most 35 MiB"), Some(true));
+        assert_eq!(of("at most 1.15 × nginx"), Some(&None), "not measured");
+    }
+}

@@ -119,3 +119,17 @@ impl Comparison {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::summary::tests::{comparison, turn};
+    use super::*;
+
+    #[test]
+    fn rounds_of_several_files_do_not_meet() {
+        let mut all = Comparison::default();
+        all.add(comparison(vec![turn("json", "nginx", 0, 1), turn("json", "nginx", 1, 1)]));
+        all.add(comparison(vec![turn("json", "nginx", 0, 1)]));
+        assert_eq!(all.turns.iter().map(|turn| turn.round).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+}
