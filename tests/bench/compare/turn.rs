@@ -18,7 +18,7 @@ pub(crate) struct Comparison {
 }
 
 /// On what it was measured.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(super) struct Machine {
     pub(super) processor: String,
     pub(super) cores: usize,
@@ -59,7 +59,7 @@ pub(super) struct Spread {
 }
 
 /// A kind of requests that somebody was not measured at.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(super) struct Skipped {
     pub(super) profile: String,
     pub(super) arm: String,
@@ -76,7 +76,11 @@ impl Machine {
         Self {
             processor: processor.map_or("a processor without a name", |(_, name)| name).to_owned(),
             cores: processors.lines().filter(|line| line.starts_with("processor")).count(),
-            system: format!("Linux {}", read("/proc/sys/kernel/osrelease").trim()),
+            // What follows the version is whoever compiled it.
+            system: format!(
+                "Linux {}",
+                read("/proc/sys/kernel/osrelease").trim().split('-').next().unwrap_or_default()
+            ),
             database,
             date: format!("{} {} {}", today.day(), today.month(), today.year()),
         }
@@ -112,11 +116,11 @@ impl Comparison {
                 self.versions.push(version);
             }
         }
-        for skipped in more.skipped {
-            if !self.skipped.contains(&skipped) {
-                self.skipped.push(skipped);
-            }
-        }
+        self.skipped.extend(more.skipped);
+        // One run may have what the other left out.
+        let is_measured =
+            |one: &Skipped| self.turns.iter().any(|turn| (&turn.profile, &turn.arm) == (&one.profile, &one.arm));
+        self.skipped.retain(|one| !is_measured(one));
     }
 }
 
@@ -128,8 +132,15 @@ mod tests {
     #[test]
     fn rounds_of_several_files_do_not_meet() {
         let mut all = Comparison::default();
-        all.add(comparison(vec![turn("json", "nginx", 0, 1), turn("json", "nginx", 1, 1)]));
-        all.add(comparison(vec![turn("json", "nginx", 0, 1)]));
-        assert_eq!(all.turns.iter().map(|turn| turn.round).collect::<Vec<_>>(), [0, 1, 2]);
+        let skipped = |arm: &str| Skipped { profile: "json".to_owned(), arm: arm.to_owned(), reason: String::new() };
+        let one = comparison(vec![turn("json", "nginx", 0, 1), turn("json", "nginx", 1, 1)]);
+        all.add(Comparison { skipped: vec![skipped("bare"), skipped("portkey")], ..one });
+        all.add(comparison(vec![turn("json", "nginx", 0, 1), turn("json", "bare", 0, 1)]));
+        assert_eq!(all.turns.iter().map(|turn| turn.round).collect::<Vec<_>>(), [0, 1, 2, 2]);
+        assert_eq!(
+            all.skipped.iter().map(|one| &*one.arm).collect::<Vec<_>>(),
+            ["portkey"],
+            "the other was measured later"
+        );
     }
 }
