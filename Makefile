@@ -23,7 +23,7 @@ FUZZ_CARGO := RUSTFLAGS="$(FUZZ_FLAGS)" CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=t
 FUZZ_PACKAGE := --release --locked --package fuzz --features libfuzzer --target $$(rustc --print host-tuple) --target-dir $(FUZZ)/target
 SECONDS ?= 600
 
-.PHONY: up build test faults fuzz energy simulate demo-federation bench lint audit openapi openapi-check sqlx sqlx-check help \
+.PHONY: up build test faults fuzz energy simulate demo-federation bench peers lint audit openapi openapi-check sqlx sqlx-check help \
 	docs docs-check verifier verifier-check dashboards restore upgrade million books manifests images
 
 help: ## Say what there is
@@ -67,11 +67,15 @@ demo-federation: build ## Let three real nodes join over bad links and a NAT, th
 	COMMONWATT_TEST_MODEL=$$(cat $(COMMONWATT_CACHE)/model-folder) $(BIN)/commonwatt with-postgres -- $(BIN)/commonwatt-federation join
 	COMMONWATT_TEST_MODEL=$$(cat $(COMMONWATT_CACHE)/model-folder) $(BIN)/commonwatt with-postgres -- $(BIN)/commonwatt-federation breaks
 
-bench: ## Measure what a request costs, beside nginx and HAProxy where they are installed, and what streams take (ten minutes, Linux)
+bench: ## Measure what a request costs, beside proxies and other gateways where they are installed, and what streams take (half an hour, Linux)
 	$(BUILD) --bins
 	@COMMONWATT_DATA=$(COMMONWATT_CACHE)/node $(BIN)/commonwatt-node pull > $(COMMONWATT_CACHE)/model-folder
-	COMMONWATT_TEST_MODEL=$$(cat $(COMMONWATT_CACHE)/model-folder) $(BIN)/commonwatt with-postgres -- $(BIN)/commonwatt-bench all --json $(COMMONWATT_CACHE)/bench.json
+	COMMONWATT_TEST_MODEL=$$(cat $(COMMONWATT_CACHE)/model-folder) $(BIN)/commonwatt with-postgres -- $(BIN)/commonwatt-bench all \
+		--peers $$(tests/bench/peers/install --where) --json $(COMMONWATT_CACHE)/bench.json
 	@echo "all figures: $(COMMONWATT_CACHE)/bench.json"
+
+peers: ## Install other gateways, to be compared with this one (Python 3.10, Node, a gigabyte)
+	@tests/bench/peers/install || [ $$? -eq 3 ]
 
 lint: ## Format, clippy and rustdoc, all without a warning
 	$(CARGO) fmt --all --check

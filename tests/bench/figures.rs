@@ -20,7 +20,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) async fn compare(&mut self, arguments: &compare::Arguments) -> Result<(), String> {
-        self.comparison = Some(compare::measure(arguments).await?);
+        self.comparison = Some(compare::compare(arguments).await?);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tests::books::{LIST_PRICE, audit, shipped, unsigned};
+use tests::books::{LIST_PRICE, Row, audit, shipped, unsigned};
 use tests::load::{Ask, Clients, Load, Pace, Seen, begin};
 use tests::mock::{Mock, MockOffer};
 use tests::{Database, Gateway, eventually};
@@ -77,23 +77,25 @@ impl Side {
     }
 
     /// No figure without right books: every request was answered, and has one row, with the mock node's count of tokens,
-    /// and the ledger adds up.
+    /// and the ledger adds up. Returns the rows, of which there are none where nothing is accounted for.
     ///
     /// # Errors
     /// What is wrong.
-    pub(crate) async fn check(&self) -> Result<(), String> {
+    pub(crate) async fn check(&self) -> Result<Vec<Row>, String> {
         let unanswered = self.seen.iter().filter(|seen| !seen.done);
         let mut wrong: Vec<String> =
             unanswered.map(|seen| format!("not answered: status {}, code {:?}", seen.status, seen.code)).collect();
+        let mut rows = Vec::new();
         if self.governed {
             let audit = audit(&self.gateway().database, &self.seen, &self.mock.facts(), LIST_PRICE).await;
             if audit.rows.len() != self.seen.len() {
                 wrong.push(format!("{} requests, but {audit}", self.seen.len()));
             }
             wrong.extend_from_slice(audit.wrong());
+            rows = audit.rows;
         }
         if wrong.is_empty() {
-            return Ok(());
+            return Ok(rows);
         }
         let count = wrong.len();
         wrong.truncate(SHOWN);

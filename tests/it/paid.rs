@@ -13,7 +13,8 @@ use tests::{Customer, Gateway, books, conversation};
 use tokio::time::Instant;
 
 /// Long enough to see its beginning, and longer than anybody waits for its end.
-const LONG: Order = Order { tokens: 3000, every_us: 5000, prompt_tokens: 20, overclaim: 0, die_after: None };
+const LONG: Order =
+    Order { tokens: 3000, every_us: 5000, prompt_tokens: 20, overclaim: 0, die_after: None, trouble: None };
 
 async fn shop() -> (Vec<Gateway>, Mock) {
     let gateways = Gateway::replicas(1, &[]).await;

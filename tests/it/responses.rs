@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tests::mock::{Mock, MockOffer, Order, TOKEN};
 use tests::{Database, Gateway, MODEL};
 
-const SHORT: Order = Order { tokens: 3, every_us: 0, prompt_tokens: 20, overclaim: 0, die_after: None };
+const SHORT: Order = Order { tokens: 3, every_us: 0, prompt_tokens: 20, overclaim: 0, die_after: None, trouble: None };
 
 async fn shop(settings: &[(&str, &str)]) -> (Gateway, Mock) {
     let gateways = vec![Gateway::start_with(Database::create().await, settings).await];

@@ -3,21 +3,34 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::{Connection, PgConnection};
-use tests::load::{Clients, Seen, begin};
+use tests::load::{Clients, Pace, Seen, begin};
+use tests::mock::Trouble;
 use tests::{family, pin, processor_nanoseconds, resident_bytes};
 
+use super::found::Found;
 use super::profile::Profile;
-use super::proxy::Proxy;
-use super::{CORES, Spread, Turn};
+use super::proxy::{Launch, Proxy, haproxy, nginx};
+use super::turn::{Spread, Turn};
+use super::{Arguments, CORES, peer};
 use crate::figures::quantile;
 use crate::side::Side;
 use crate::upstream::Upstream;
 
+/// All there can be, as they stand in tables: the server itself, what stands in front of it, and ours.
+pub(super) const ARMS: [&str; 8] =
+    ["direct", "nginx", "haproxy", "sglang-router", "portkey", "litellm", "bare", "governed"];
+/// Other gateways among them.
+pub(super) const PEERS: [&str; 3] = ["sglang-router", "portkey", "litellm"];
+
 const NODES: usize = 2;
 
+/// It is somebody else's program.
+pub(super) fn is_of_others(arm: &str) -> bool {
+    !["direct", "bare", "governed"].contains(&arm)
+}
+
 pub(super) struct Arm {
-    name: &'static str,
+    pub(super) name: &'static str,
     version: String,
     kind: Kind,
 }
@@ -32,31 +45,64 @@ enum Kind {
     },
 }
 
+/// Reads what a turn takes: of the program, if there is one, and of the database.
+struct Meter {
+    began: Instant,
+    program: Option<u32>,
+    database: u32,
+}
+
+/// Processor time in nanoseconds.
+struct Used {
+    elapsed: Duration,
+    program: Option<i64>,
+    database: i64,
+}
+
+impl Meter {
+    fn read(&self) -> Used {
+        let used = |pid| sum(pid, processor_nanoseconds);
+        Used { elapsed: self.began.elapsed(), program: self.program.map(used), database: used(self.database) }
+    }
+}
+
 impl Arm {
     /// Starts all that are wanted, or all there are.
-    pub(super) async fn all(wanted: &[String]) -> Vec<Self> {
-        let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
+    pub(super) async fn all(arguments: &Arguments) -> Vec<Self> {
+        let wanted = |name: &&str| arguments.only.is_empty() || arguments.only.iter().any(|one| one == name);
         let server = Arc::new(Upstream::start().await);
-        let plain = |name, address, proxy: Option<Proxy>| {
-            let version = proxy.as_ref().map_or_else(String::new, |proxy| proxy.version.clone());
-            let clients = Arc::new(Clients::at([address], "key"));
-            Self { name, version, kind: Kind::Plain { clients, proxy, _server: Arc::clone(&server) } }
-        };
-        let mut arms = vec![plain("direct", server.address, None)];
-        let proxies: [(_, Option<Proxy>); 2] =
-            [("nginx", Proxy::nginx(server.address).await), ("haproxy", Proxy::haproxy(server.address).await)];
-        for (name, proxy) in proxies.into_iter().filter(|(name, _)| is_wanted(name)) {
-            let Some(proxy) = proxy else { continue };
-            pin(proxy.pid(), CORES[0]);
-            arms.push(plain(name, proxy.address, Some(proxy)));
-        }
-        for (name, governed) in [("bare", false), ("governed", true)].into_iter().filter(|(name, _)| is_wanted(name)) {
-            // One runtime thread, as there is one core.
-            let side = Side::start_with(governed, NODES, &[("TOKIO_WORKER_THREADS", "1")]).await;
-            pin(side.gateway().pid(), CORES[0]);
-            arms.push(Self { name, version: env!("CARGO_PKG_VERSION").to_owned(), kind: Kind::Ours(side) });
+        let mut arms = Vec::new();
+        for name in ARMS.into_iter().filter(|name| *name == "direct" || wanted(name)) {
+            let arm = match name {
+                "direct" => Some(Self::direct(&server)),
+                "bare" | "governed" => Some(Self::ours(name).await),
+                _ => match launch(name, arguments, &server) {
+                    Some(launch) => Some(Self::behind(name, launch.start().await, &server)),
+                    None => None,
+                },
+            };
+            arms.extend(arm);
         }
         arms
+    }
+
+    fn direct(server: &Arc<Upstream>) -> Self {
+        let clients = Arc::new(Clients::at([server.address], "key"));
+        let kind = Kind::Plain { clients, proxy: None, _server: Arc::clone(server) };
+        Self { name: "direct", version: "clients of the server itself".to_owned(), kind }
+    }
+
+    fn behind(name: &'static str, proxy: Proxy, server: &Arc<Upstream>) -> Self {
+        let clients = Arc::new(Clients::at([proxy.address], proxy.key).with_headers(proxy.headers.clone()));
+        let version = proxy.version.clone();
+        Self { name, version, kind: Kind::Plain { clients, proxy: Some(proxy), _server: Arc::clone(server) } }
+    }
+
+    async fn ours(name: &'static str) -> Self {
+        // One runtime thread, as there is one core.
+        let side = Side::start_with(name == "governed", NODES, &[("TOKIO_WORKER_THREADS", "1")]).await;
+        pin(side.gateway().pid(), CORES[0]);
+        Self { name, version: env!("CARGO_PKG_VERSION").to_owned(), kind: Kind::Ours(side) }
     }
 
     pub(super) fn version(&self) -> String {
@@ -70,17 +116,68 @@ impl Arm {
         }
     }
 
-    /// Asks for a while. Whoever keeps books has written them.
-    pub(super) async fn load(&mut self, profile: &Profile, during: Duration) -> Vec<Seen> {
+    /// Asks for a while. Says what was seen, and what had been used when the last was asked for. Whoever keeps books has
+    /// written them.
+    async fn load(&mut self, profile: &Profile, during: Duration, meter: &Meter) -> (Vec<Seen>, Used) {
         let ask = profile.ask();
         match &mut self.kind {
-            Kind::Ours(side) => side.load(profile.pace, during, move |_| ask.clone()).await.to_vec(),
+            Kind::Ours(side) => {
+                let load = side.begin(profile.pace, move |_| ask.clone());
+                tokio::time::sleep(during).await;
+                let used = meter.read();
+                (side.end(load).await.to_vec(), used)
+            }
             Kind::Plain { clients, .. } => {
                 let load = begin(Arc::clone(clients), profile.pace, move |_| ask.clone());
                 tokio::time::sleep(during).await;
-                load.end().await
+                let used = meter.read();
+                (load.end().await, used)
             }
         }
+    }
+
+    fn meter(&self, database: u32) -> Meter {
+        Meter { began: Instant::now(), program: self.pid(), database }
+    }
+
+    /// Asks for a while without trouble, and says why this arm can't carry such requests. Ours has to.
+    ///
+    /// # Errors
+    /// When it is ours, and an answer is wrong.
+    pub(super) async fn warm_up(
+        &mut self,
+        profile: &Profile,
+        during: Duration,
+        database: u32,
+    ) -> Result<Option<String>, String> {
+        let ease = profile.at_ease();
+        let mut carried = self.carries(&ease, during, database).await;
+        if let Pace::Open { per_second } = profile.pace
+            && is_of_others(self.name)
+        {
+            // What has been started just now is slower than it will be.
+            if carried.as_ref().is_ok_and(|carried| *carried < per_second) {
+                carried = self.carries(&ease, during, database).await;
+            }
+            if let Ok(carried) = carried
+                && carried < per_second
+            {
+                return Ok(Some(format!("it carries {carried} requests a second")));
+            }
+        }
+        match carried {
+            Err(wrong) if is_of_others(self.name) => Ok(Some(wrong)),
+            Err(wrong) => Err(format!("{}, {}: {wrong}", self.name, profile.name)),
+            Ok(_) => Ok(None),
+        }
+    }
+
+    /// How many requests a second it answers rightly.
+    async fn carries(&mut self, profile: &Profile, during: Duration, database: u32) -> Result<u32, String> {
+        let meter = self.meter(database);
+        let (seen, _) = self.load(profile, during, &meter).await;
+        profile.check(&seen)?;
+        Ok((seen.len() as u128 * 1000 / meter.began.elapsed().as_millis().max(1)) as u32)
     }
 
     /// Asks for a while and says what it took.
@@ -92,66 +189,68 @@ impl Arm {
         profile: &Profile,
         round: u32,
         during: Duration,
-        server: u32,
+        database: u32,
     ) -> Result<Turn, String> {
-        let used = |pid: Option<u32>| pid.map(processor_nanoseconds);
-        let of_database =
-            || family(server).into_iter().filter(|pid| is_there(*pid)).map(processor_nanoseconds).sum::<u64>();
-        let (began, before, database) = (Instant::now(), used(self.pid()), of_database());
-        let seen = self.load(profile, during).await;
-        let elapsed = began.elapsed();
+        let meter = self.meter(database);
+        let before = meter.read();
+        let (seen, mut used) = self.load(profile, during, &meter).await;
+        let answered = meter.began.elapsed();
         if let Kind::Ours(side) = &self.kind {
-            // What is done after an answer is part of what it costs.
             side.signed().await;
         }
-        let processor = used(self.pid()).zip(before).map(|(now, before)| now.saturating_sub(before).cast_signed());
-        let database = of_database().saturating_sub(database).cast_signed();
+        // What is done after an answer is part of what it costs; but not what is done while everybody waits for one who is silent.
+        if profile.trouble != Some(Trouble::Hangs) {
+            used = Used { elapsed: answered, ..meter.read() };
+        }
         self.check(profile, &seen).await.map_err(|wrong| format!("{}, {}: {wrong}", self.name, profile.name))?;
+        let in_time = || seen.iter().filter(|seen| !profile.is_failure(seen) && !profile.is_late(seen));
         Ok(Turn {
-            profile: profile.name,
-            arm: self.name,
+            profile: profile.name.to_owned(),
+            arm: self.name.to_owned(),
             round,
             requests: seen.len(),
             tokens: seen.iter().map(|seen| seen.tokens).sum(),
-            elapsed: elapsed.as_nanos() as i64,
-            processor,
-            database,
-            resident: self.pid().map(|pid| resident_bytes(pid).cast_signed()),
-            first_byte: spread(seen.iter().filter_map(|seen| seen.first_byte)),
-            total: spread(seen.iter().map(|seen| seen.total)),
-            gap: spread(seen.iter().flat_map(|seen| seen.gaps.iter().copied())),
+            elapsed: used.elapsed.as_nanos() as i64,
+            processor: used.program.zip(before.program).map(|(now, before)| now - before),
+            database: used.database - before.database,
+            resident: self.pid().map(|pid| sum(pid, resident_bytes)),
+            failed: seen.iter().filter(|seen| profile.is_failure(seen)).count(),
+            late: seen.iter().filter(|seen| profile.is_late(seen)).count(),
+            first_byte: spread(in_time().filter_map(|seen| seen.first_byte)),
+            total: spread(in_time().map(|seen| seen.total)),
+            gap: spread(in_time().flat_map(|seen| seen.gaps.iter().copied())),
         })
     }
 
     async fn check(&self, profile: &Profile, seen: &[Seen]) -> Result<(), String> {
-        if let Some(wrong) = seen.iter().find(|seen| !seen.done || seen.tokens != profile.tokens()) {
-            return Err(format!("an answer of {} tokens with status {}", wrong.tokens, wrong.status));
-        }
+        profile.check(seen)?;
         match &self.kind {
-            Kind::Ours(side) => side.check().await,
+            Kind::Ours(side) => profile.check_tries(seen, &side.check().await?),
             Kind::Plain { .. } => Ok(()),
         }
     }
 }
 
-fn is_there(pid: u32) -> bool {
-    std::path::Path::new(&format!("/proc/{pid}")).exists()
+/// How a program of others is started; none where it is not installed.
+fn launch(name: &'static str, Arguments { peers, .. }: &Arguments, server: &Upstream) -> Option<Launch> {
+    let (server, peers) = (server.address, peers.as_deref());
+    Some(match name {
+        "nginx" => nginx(Found::on_path(name)?, server),
+        "haproxy" => haproxy(Found::on_path(name)?, server),
+        "sglang-router" => peer::sglang_router(Found::of_python(name, peers)?, server),
+        "portkey" => peer::portkey(Found::of_node(name, ("gateway", "@portkey-ai/gateway"), peers)?, server),
+        "litellm" => peer::litellm(Found::of_python(name, peers)?, server),
+        _ => return None,
+    })
+}
+
+/// Of a process and all that it has started.
+fn sum(pid: u32, of_process: fn(u32) -> u64) -> i64 {
+    let is_there = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    family(pid).into_iter().filter(is_there).map(of_process).sum::<u64>().cast_signed()
 }
 
 fn spread(times: impl Iterator<Item = Duration>) -> Spread {
     let times: Vec<i64> = times.map(|time| time.as_nanos() as i64).collect();
     Spread { median: quantile(&times, 50), p99: quantile(&times, 99) }
-}
-
-/// The process of the database's server.
-pub(super) async fn database_server() -> u32 {
-    #[expect(clippy::disallowed_methods, reason = "what `with-postgres` gives to every program that it starts")]
-    let url = std::env::var("DATABASE_URL").expect("DATABASE_URL is set by `make bench`");
-    let mut connection = PgConnection::connect(&url).await.expect("a database");
-    #[expect(clippy::disallowed_methods, reason = "what is asked here is asked nowhere else")]
-    let (backend,): (i32,) =
-        sqlx::query_as("select pg_backend_pid()").fetch_one(&mut connection).await.expect("a process id");
-    let status = std::fs::read_to_string(format!("/proc/{backend}/status")).expect("a server on this machine");
-    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("a parent");
-    parent.trim().parse().expect("a number")
 }

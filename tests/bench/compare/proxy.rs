@@ -1,65 +1,112 @@
-//! Programs that know nothing of models and carry requests to a server: the floor under every gateway.
+//! Programs of others, each of which carries requests to a server, on the first core: proxies that know nothing of models, the
+//! floor under every gateway. Gateways are in `peer.rs`.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use tests::{eventually, free_port};
 use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
 use uuid::Uuid;
 
-const THERE_WITHIN: Duration = Duration::from_secs(10);
+use super::CORES;
+use super::found::Found;
 
-/// A running proxy; it ends when dropped.
+/// Python takes half a minute on a busy machine.
+const THERE_WITHIN: Duration = Duration::from_secs(120);
+
+/// How a program is started.
+pub(super) struct Launch {
+    pub(super) program: Found,
+    /// Where it is to listen.
+    pub(super) listen: SocketAddr,
+    /// Its own, where it may keep files.
+    pub(super) folder: PathBuf,
+    pub(super) arguments: Vec<String>,
+    pub(super) environment: Vec<(&'static str, String)>,
+    /// What its clients show.
+    pub(super) key: &'static str,
+    pub(super) headers: Vec<(String, String)>,
+    /// What it answers with success as soon as it is ready; none where listening says so.
+    pub(super) ready: Option<&'static str>,
+}
+
+/// A running program; it ends when dropped.
 pub(super) struct Proxy {
-    child: tokio::process::Child,
+    child: Child,
     pub(super) address: SocketAddr,
     pub(super) version: String,
+    pub(super) key: &'static str,
+    pub(super) headers: Vec<(String, String)>,
     folder: PathBuf,
 }
 
-impl Proxy {
-    /// nginx with one worker, in front of the server; none where it is not installed.
-    pub(super) async fn nginx(server: SocketAddr) -> Option<Self> {
-        let arguments = |folder: &Path| {
-            let file = folder.join("conf").display().to_string();
-            vec!["-p".to_owned(), folder.display().to_string(), "-c".to_owned(), file]
-        };
-        Self::start("nginx", "-v", arguments, |listen, folder| nginx_file(listen, server, folder)).await
-    }
-
-    /// HAProxy with one thread, in front of the server; none where it is not installed.
-    pub(super) async fn haproxy(server: SocketAddr) -> Option<Self> {
-        let arguments =
-            |folder: &Path| vec!["-db".to_owned(), "-f".to_owned(), folder.join("conf").display().to_string()];
-        Self::start("haproxy", "-v", arguments, |listen, _| haproxy_file(listen, server)).await
-    }
-
-    async fn start(
-        program: &str,
-        version: &str,
-        arguments: impl Fn(&Path) -> Vec<String>,
-        file: impl Fn(SocketAddr, &Path) -> String,
-    ) -> Option<Self> {
-        let said = Command::new(program).arg(version).output().ok()?;
-        // nginx says it on its standard error.
-        let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).lines().next()?.to_owned();
-        let folder = std::env::temp_dir().join(format!("{program}-{}", Uuid::now_v7()));
+impl Launch {
+    /// To be told the rest.
+    pub(super) fn of(program: Found) -> Self {
+        let folder = std::env::temp_dir().join(format!("{}-{}", program.name, Uuid::now_v7()));
         fs::create_dir(&folder).expect("a folder");
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        fs::write(folder.join("conf"), file(address, &folder)).expect("room for a file");
-        let child = tokio::process::Command::new(program)
-            .args(arguments(&folder))
+        Self {
+            program,
+            listen: SocketAddr::from(([127, 0, 0, 1], free_port())),
+            folder,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            key: "key",
+            headers: Vec::new(),
+            ready: None,
+        }
+    }
+
+    /// Writes a file into its folder, and says where.
+    pub(super) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.folder.join(name);
+        fs::write(&path, text).expect("room for a file");
+        path.display().to_string()
+    }
+
+    /// Starts it on the first core, so that it sees no more than one, and waits until it answers.
+    pub(super) async fn start(self) -> Proxy {
+        let Self {
+            program: Found { name, path, version },
+            listen,
+            folder,
+            arguments,
+            environment,
+            key,
+            headers,
+            ready,
+        } = self;
+        let child = Command::new("taskset")
+            .args(["-c", &CORES[0].to_string()])
+            .arg(path)
+            .args(arguments)
+            // The bench's own: gateways that find it keep books there.
+            .env_remove("DATABASE_URL")
+            .envs(environment)
+            .current_dir(&folder)
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(fs::File::create(folder.join("stderr")).expect("room for a file"))
             .kill_on_drop(true)
             .spawn()
-            .expect("it starts");
-        eventually(program, THERE_WITHIN, || async { TcpStream::connect(address).await.ok() }).await;
-        Some(Self { child, address, version: said, folder })
+            .expect("taskset, of util-linux");
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let is_ready = async || match ready {
+            Some(path) => {
+                client.get(format!("http://{listen}{path}")).send().await.is_ok_and(|seen| seen.status() == 200)
+            }
+            None => TcpStream::connect(listen).await.is_ok(),
+        };
+        eventually(name, THERE_WITHIN, || async { is_ready().await.then_some(()) }).await;
+        Proxy { child, address: listen, version, key, headers, folder }
     }
+}
 
+impl Proxy {
     pub(super) fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
@@ -70,6 +117,22 @@ impl Drop for Proxy {
         // Left behind at worst in the system's folder for temporary files.
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// nginx with one worker.
+pub(super) fn nginx(program: Found, server: SocketAddr) -> Launch {
+    let mut launch = Launch::of(program);
+    let file = launch.file("conf", &nginx_file(launch.listen, server, &launch.folder));
+    launch.arguments = vec!["-p".to_owned(), launch.folder.display().to_string(), "-c".to_owned(), file];
+    launch
+}
+
+/// HAProxy with one thread.
+pub(super) fn haproxy(program: Found, server: SocketAddr) -> Launch {
+    let mut launch = Launch::of(program);
+    launch.arguments =
+        vec!["-db".to_owned(), "-f".to_owned(), launch.file("conf", &haproxy_file(launch.listen, server))];
+    launch
 }
 
 /// Nothing is written to a log, nothing is held back, and connections are kept on both sides.

@@ -44,13 +44,21 @@ impl Connection {
     }
 
     /// None when the connection had ended before the request left: nobody has seen it, and another one may carry it.
-    pub(super) async fn ask(&mut self, ask: &Ask, key: &str, since: Instant) -> Option<Seen> {
+    pub(super) async fn ask(
+        &mut self,
+        ask: &Ask,
+        (key, headers): (&str, &[(String, String)]),
+        since: Instant,
+    ) -> Option<Seen> {
         let mut request = Request::post("/v1/chat/completions")
             .header(HOST, &self.host)
             .header(CONTENT_TYPE, "application/json")
             .header(AUTHORIZATION, format!("Bearer {key}"));
         if let Some(key) = &ask.idempotency_key {
             request = request.header("idempotency-key", key);
+        }
+        for (name, value) in headers {
+            request = request.header(name, value);
         }
         let request = request.body(Full::new(Bytes::from(ask.body()))).expect("a request");
         let (mut seen, mut left) = (Seen::nothing(since), false);

@@ -35,12 +35,22 @@ pub struct Ask {
     pub idempotency_key: Option<String>,
     /// A question of so many bytes instead of a short one; 0: the short one.
     pub prompt_bytes: usize,
+    /// The order is the first message instead of `user`, which some gateways don't pass on.
+    pub order_in_prompt: bool,
 }
 
 impl Ask {
     /// For a streamed answer.
     pub fn stream(order: Order) -> Self {
-        Self { order, streamed: true, max_tokens: None, leave_after: None, idempotency_key: None, prompt_bytes: 0 }
+        Self {
+            order,
+            streamed: true,
+            max_tokens: None,
+            leave_after: None,
+            idempotency_key: None,
+            prompt_bytes: 0,
+            order_in_prompt: false,
+        }
     }
 
     /// For an answer in one piece.
@@ -52,9 +62,15 @@ impl Ask {
     pub fn body(&self) -> String {
         let order = serde_json::to_string(&self.order).expect("numbers");
         let max_tokens = self.max_tokens.unwrap_or(self.order.tokens);
-        let mut body = conversation(json!({"stream": self.streamed, "max_tokens": max_tokens, "user": order}));
+        let mut body = conversation(json!({"stream": self.streamed, "max_tokens": max_tokens}));
         if self.prompt_bytes > 0 {
             body["messages"][0]["content"] = "sea ".repeat(self.prompt_bytes / 4).into();
+        }
+        if self.order_in_prompt {
+            let question = body["messages"][0].take();
+            body["messages"] = json!([{"role": "system", "content": order}, question]);
+        } else {
+            body["user"] = order.into();
         }
         body.to_string()
     }
@@ -64,6 +80,8 @@ impl Ask {
 pub struct Clients {
     gateways: Vec<(SocketAddr, Mutex<Vec<Connection>>)>,
     key: String,
+    /// Of each request, beside the usual ones.
+    headers: Vec<(String, String)>,
     turn: AtomicUsize,
 }
 
@@ -80,7 +98,13 @@ impl Clients {
     /// Clients of whoever listens at these addresses.
     pub fn at(addresses: impl IntoIterator<Item = SocketAddr>, key: &str) -> Self {
         let gateways = addresses.into_iter().map(|address| (address, Mutex::default())).collect();
-        Self { gateways, key: key.to_owned(), turn: AtomicUsize::new(0) }
+        Self { gateways, key: key.to_owned(), headers: Vec::new(), turn: AtomicUsize::new(0) }
+    }
+
+    /// The same, who send these headers too.
+    #[must_use]
+    pub fn with_headers(self, headers: Vec<(String, String)>) -> Self {
+        Self { headers, ..self }
     }
 
     /// All of these at the same time.
@@ -103,7 +127,7 @@ impl Clients {
                 None => Connection::open(*address).await,
             };
             let Ok(mut connection) = connection else { return Seen::nothing(since) };
-            match connection.ask(ask, &self.key, since).await {
+            match connection.ask(ask, (&self.key, &self.headers), since).await {
                 Some(seen) => break (connection, seen),
                 None if is_new => return Seen::nothing(since),
                 None => {}

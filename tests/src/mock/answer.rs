@@ -64,6 +64,11 @@ impl Answer {
         }
     }
 
+    /// Nothing of it has left.
+    pub(super) fn is_new(&self) -> bool {
+        !self.opened
+    }
+
     /// What leaves next, and who goes on.
     pub(super) async fn piece(mut self) -> Piece {
         let mut text = self.opening();

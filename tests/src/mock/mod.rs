@@ -13,12 +13,15 @@ mod router;
 
 mod serve;
 
+mod trouble;
+
 mod upstream;
 
 mod words;
 
 pub use process::Mock;
 pub use serve::{MockSettings, serve};
+pub use trouble::{HANGS_FOR, ONE_IN, Trouble};
 pub use upstream::serve_upstream;
 
 use openapi::price::Price;
@@ -28,7 +31,7 @@ use uuid::Uuid;
 /// The text of every token. It stands nowhere else in an answer, so counting it counts tokens.
 pub const TOKEN: &str = "~";
 
-/// What a request wants of the mock node: the request's `user` field, as JSON.
+/// What a request wants of the mock node: the request's `user` field, or the text of its first message, as JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Order {
@@ -42,11 +45,14 @@ pub struct Order {
     pub overclaim: u64,
     /// It breaks off after this many tokens; 0: it fails at once.
     pub die_after: Option<u32>,
+    /// What befalls one in a hundred of those that order it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
 }
 
 impl Default for Order {
     fn default() -> Self {
-        Self { tokens: 8, every_us: 0, prompt_tokens: 20, overclaim: 0, die_after: None }
+        Self { tokens: 8, every_us: 0, prompt_tokens: 20, overclaim: 0, die_after: None, trouble: None }
     }
 }
 

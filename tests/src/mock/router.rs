@@ -20,19 +20,24 @@ use openapi::receipt::RECEIPTS_PATH;
 use openapi::sse;
 use provider::ticket::TicketVerifier;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::answer::Answer;
 use super::facts::Facts;
 use super::receipt::Receipts;
+use super::trouble::{HANGS_FOR, Luck, Trouble};
 use super::{MockOffer, Order};
 use crate::MODEL;
 
 /// What the mock node reads of a request.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(super) struct Asked {
-    #[serde(default, rename = "user", deserialize_with = "order")]
+    #[serde(skip)]
     pub(super) order: Order,
+    #[serde(default, rename = "user", deserialize_with = "order")]
+    named: Option<Order>,
     #[serde(default)]
     pub(super) stream: bool,
     #[serde(default)]
@@ -48,15 +53,31 @@ pub(super) struct StreamOptions {
 }
 
 impl Asked {
+    /// Reads a request's body. The order is its `user`; some gateways leave that out on the way, and then it is the text of the
+    /// first message.
+    pub(super) fn read(body: &[u8]) -> serde_json::Result<Self> {
+        let asked: Self = serde_json::from_slice(body)?;
+        let order = asked.named.or_else(|| {
+            let Prompt { messages } = serde_json::from_slice(body).ok()?;
+            serde_json::from_str(messages.first()?.get("content")?.as_str()?).ok()
+        });
+        Ok(Self { order: order.unwrap_or_default(), ..asked })
+    }
+
     /// The most tokens that the client wants.
     pub(super) fn most(&self) -> u32 {
         self.max_completion_tokens.or(self.max_tokens).unwrap_or(u32::MAX)
     }
 }
 
-fn order<'de, D: Deserializer<'de>>(from: D) -> Result<Order, D::Error> {
+#[derive(Deserialize)]
+struct Prompt {
+    messages: Vec<Value>,
+}
+
+fn order<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Order>, D::Error> {
     let text = String::deserialize(from)?;
-    serde_json::from_str(&text).map_err(serde::de::Error::custom)
+    serde_json::from_str(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
 /// One mock node at work.
@@ -65,6 +86,7 @@ pub(super) struct Work {
     pub(super) facts: Arc<Facts>,
     pub(super) offer: MockOffer,
     pub(super) receipts: Receipts,
+    pub(super) luck: Arc<Luck>,
     /// The limits of the answers that run.
     pub(super) running: Mutex<HashMap<Uuid, Arc<AtomicU32>>>,
 }
@@ -111,17 +133,24 @@ async fn chat(State(work): State<Arc<Work>>, headers: HeaderMap, body: Bytes) ->
         Ok(ticket) => ticket,
         Err(error) => return refusal(error.status, &error.detail.message),
     };
-    let asked: Asked = match serde_json::from_slice(&body) {
+    let asked = match Asked::read(&body) {
         Ok(asked) => asked,
         Err(error) => return refusal(400, &error.to_string()),
     };
-    if asked.order.die_after == Some(0) {
+    let trouble = work.luck.draw(asked.order.trouble);
+    if asked.order.die_after == Some(0) || trouble == Some(Trouble::Fails) {
         return (StatusCode::INTERNAL_SERVER_ERROR, "unplugged").into_response();
     }
     let limit = Arc::new(AtomicU32::new(ticket.max_tokens));
     work.running.lock().unwrap().insert(ticket.request, Arc::clone(&limit));
     let answer = Answer::new(work, (asked, &body), limit, ticket);
-    let pieces = stream::unfold(Some(answer), |answer| async { answer?.piece().await });
+    let pieces = stream::unfold(Some(answer), move |answer| async move {
+        let answer = answer?;
+        if trouble == Some(Trouble::Hangs) && answer.is_new() {
+            sleep(HANGS_FOR).await;
+        }
+        answer.piece().await
+    });
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(pieces)).into_response()
 }
 
@@ -150,7 +179,7 @@ async fn limit(State(work): State<Arc<Work>>, headers: HeaderMap) -> StatusCode 
 }
 
 async fn count(State(work): State<Arc<Work>>, body: Bytes) -> Response {
-    let asked: Asked = match serde_json::from_slice(&body) {
+    let asked = match Asked::read(&body) {
         Ok(asked) => asked,
         Err(error) => return refusal(400, &error.to_string()),
     };

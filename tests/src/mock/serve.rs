@@ -17,6 +17,7 @@ use super::MockOffer;
 use super::facts::Facts;
 use super::receipt::Receipts;
 use super::router::{Work, router};
+use super::trouble::Luck;
 
 const DIAL_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
@@ -39,7 +40,7 @@ pub struct MockSettings {
 /// # Panics
 /// When it can't enrol.
 pub async fn serve(settings: &MockSettings, stop: &CancellationToken) {
-    let facts = Arc::new(Facts::open(&settings.facts).expect("the file of facts"));
+    let (facts, luck) = (Arc::new(Facts::open(&settings.facts).expect("the file of facts")), Arc::<Luck>::default());
     for (number, token) in settings.tokens.iter().enumerate() {
         let folder = settings.folder.join(number.to_string());
         std::fs::create_dir_all(&folder).expect("a folder");
@@ -59,6 +60,7 @@ pub async fn serve(settings: &MockSettings, stop: &CancellationToken) {
             offer: settings.offer,
             receipts: receipts(&folder, &identity, enrolled.ticket_key.clone()),
             running: Mutex::new(HashMap::new()),
+            luck: Arc::clone(&luck),
         });
         for gateway in settings.gateways.clone() {
             let (identity, work, stop) = (Arc::clone(&identity), Arc::clone(&work), stop.clone());

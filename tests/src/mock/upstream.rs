@@ -3,13 +3,15 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
 use futures_util::stream;
 use openapi::chat::FinishReason;
@@ -17,12 +19,13 @@ use openapi::sse;
 use openapi::usage::Usage;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use super::TOKEN;
 use super::facts::now_us;
 use super::router::Asked;
+use super::trouble::{HANGS_FOR, Luck, Trouble};
 use super::words::Words;
 
 /// Serves until the listener fails.
@@ -31,16 +34,25 @@ use super::words::Words;
 /// When it does.
 pub async fn serve_upstream(listener: TcpListener) -> io::Result<()> {
     let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-    axum::serve(listener, Router::new().route("/v1/chat/completions", post(chat))).await
+    let router = Router::new()
+        // Gateways that watch their servers ask for it.
+        .route("/health", get(|| async { StatusCode::OK }))
+        .route("/v1/chat/completions", post(chat))
+        .with_state(Arc::<Luck>::default());
+    axum::serve(listener, router).await
 }
 
-async fn chat(body: Bytes) -> Response {
-    let asked: Asked = match serde_json::from_slice(&body) {
+async fn chat(State(luck): State<Arc<Luck>>, body: Bytes) -> Response {
+    let asked = match Asked::read(&body) {
         Ok(asked) => asked,
         Err(error) => return (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
     };
-    if asked.order.die_after == Some(0) {
+    let trouble = luck.draw(asked.order.trouble);
+    if asked.order.die_after == Some(0) || trouble == Some(Trouble::Fails) {
         return (StatusCode::INTERNAL_SERVER_ERROR, "unplugged").into_response();
+    }
+    if trouble == Some(Trouble::Hangs) {
+        sleep(HANGS_FOR).await;
     }
     let answer = Plain { words: Words::new(Uuid::now_v7(), now_us()), asked, began: Instant::now(), computed: 0 };
     if !asked.stream {
