@@ -70,13 +70,13 @@ fn pieces(criterion: &mut Criterion) {
             known.keys.find_and_watch(black_box(&known.text)).now_or_never().unwrap().unwrap()
         });
     });
-    group.bench_function("credit and limits held and given back", |bencher| {
+    group.bench_function("credit and limits held", |bencher| {
         bencher.iter(|| known.admissions.hold(&known.key, black_box(MOST)).now_or_never().unwrap().unwrap());
     });
     let settings = JournalSettings { strict: false, most_bytes: 256 * MIB, least_free_bytes: MIB };
     let journal = Journal::open(&folder.join("journal"), settings).unwrap().journal;
     let mut sequence = 0;
-    group.bench_function("journal: admitted, settled and removed", |bencher| {
+    group.bench_function("journal written", |bencher| {
         bencher.iter(|| {
             let id = Uuid::now_v7();
             runtime.block_on(journal.admit(id, &ADMITTED)).unwrap();
