@@ -4,7 +4,7 @@ import { execFile } from "node:child_process";
 import { test } from "node:test";
 import { promisify } from "node:util";
 
-import { accessible, API_KEY, ask, fits, goTo, loaded, MODEL, PHONE, picture, signedIn, withPage } from "./support.mjs";
+import { accessible, API_KEY, ask, fits, GATEWAY_URL, goTo, loaded, MODEL, PHONE, picture, signedIn, withPage } from "./support.mjs";
 
 const run = promisify(execFile);
 const SHORT = { "Most tokens": "12", Temperature: "0", Seed: "1" };
@@ -44,6 +44,13 @@ const bookedRequest = (id) =>
         return data.find((request) => request.id === id);
     });
 
+/** Waits until a request has its receipt: the page that shows it asks for that, and until it is signed there is none. */
+const signedRequest = (id) =>
+    eventually(async () => {
+        const headers = { authorization: `Bearer ${process.env.ADMIN_TOKEN}` };
+        return (await fetch(`${GATEWAY_URL}/api/requests/${id}/receipt`, { headers })).ok;
+    });
+
 /** What `look` finds, as soon as it finds something. */
 async function eventually(look) {
     const end = Date.now() + 15_000;
@@ -77,6 +84,7 @@ test("an answer streams in and shows what it took, and its request can be looked
         const id = (await link.getAttribute("href")).split("/").at(-1);
         const booked = await bookedRequest(id);
         assert.equal(await figureOf(turn, "Cost").innerText(), `${booked.cost} credits`);
+        await signedRequest(id);
         await link.click();
         await page.getByRole("heading", { name: "Request", exact: true }).waitFor();
         await page.getByText(id).first().waitFor();
