@@ -50,11 +50,13 @@ impl Report {
         streams: &streams::Arguments,
         start: &start::Arguments,
         metering: &metering::Arguments,
+        engine: &engine::Arguments,
     ) -> Result<(), String> {
         self.compare(compare).await?;
         self.streams(streams).await?;
         self.start(start).await?;
-        self.metering(metering).await
+        self.metering(metering).await?;
+        self.engines(engine).await
     }
 
     pub(crate) fn json(&self) -> String {

@@ -118,11 +118,7 @@ async fn main() -> ExitCode {
         Command::Metering { metering, output } => (report.metering(&metering).await, output),
         Command::Engine { engine, output } => (report.engines(&engine).await, output),
         Command::All { compare, streams, start, metering, engine, output } => {
-            let measured = match report.all(&compare, &streams, &start, &metering).await {
-                Ok(()) => report.engines(&engine).await,
-                wrong => wrong,
-            };
-            (measured, output)
+            (report.all(&compare, &streams, &start, &metering, &engine).await, output)
         }
     };
     if let Some(file) = output.json {

@@ -10,7 +10,7 @@ use openapi::receipt::check::{Contradiction, Seen};
 use openapi::receipt::jws::{self, Jws, Signer};
 use openapi::receipt::{Alone, AuthorShare, NodeReceipt, Receipt, ReceiptId, Shares, VERSION};
 use openapi::units::Nanocredits;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use super::table::{self, Due, NodeSaid, Signed};
 use crate::app::App;
@@ -76,21 +76,30 @@ pub async fn run(app: App) {
 /// # Errors
 /// When the database fails, or the library refuses to sign.
 pub async fn sign_due(database: &PgPool, notary: &Notary<'_>) -> anyhow::Result<usize> {
+    let mut transaction = begin_look_up(database).await?;
+    let is_ours = take_turn(&mut transaction).await?;
+    let perhaps = if is_ours { table::may_be_due(&mut transaction, MOST).await? } else { Vec::new() };
+    // Waited for, here and below: a transaction that is only dropped holds the turn a moment longer.
+    transaction.rollback().await?;
     let mut signed = 0;
-    for some in table::may_be_due(database, MOST).await?.chunks(BATCH) {
+    for some in perhaps.chunks(BATCH) {
         signed += sign_some(database, notary, some).await?;
     }
     Ok(signed)
 }
 
+/// True when no other replica signs as long as this transaction lasts.
+async fn take_turn(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let ours = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock(hashtext('commonwatt receipts')) as "mine!""#);
+    ours.fetch_one(connection).await
+}
+
 async fn sign_some(database: &PgPool, notary: &Notary<'_>, some: &[ReceiptId]) -> anyhow::Result<usize> {
     let mut transaction = begin_look_up(database).await?;
-    let mine = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock(hashtext('commonwatt receipts')) as "mine!""#);
-    if !mine.fetch_one(&mut *transaction).await? {
-        return Ok(0);
-    }
-    let due = table::due(&mut transaction, some).await?;
+    let is_ours = take_turn(&mut transaction).await?;
+    let due = if is_ours { table::due(&mut transaction, some).await? } else { Vec::new() };
     if due.is_empty() {
+        transaction.rollback().await?;
         return Ok(0);
     }
     let splits = split::list(&mut transaction).await?;

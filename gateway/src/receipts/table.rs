@@ -10,7 +10,6 @@ use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::database::begin_look_up;
 use crate::inference::record::Noted;
 
 /// An attempt of which there is to be a receipt.
@@ -195,8 +194,7 @@ async fn insert_received(connection: &mut PgConnection, node: Uuid, new: &[&Rece
 ///
 /// # Errors
 /// When the database fails.
-pub async fn may_be_due(database: &PgPool, most: i64) -> Result<Vec<ReceiptId>, sqlx::Error> {
-    let mut transaction = begin_look_up(database).await?;
+pub async fn may_be_due(connection: &mut PgConnection, most: i64) -> Result<Vec<ReceiptId>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"select request_id as "request!", attempt as "attempt!" from (
                select request_id, attempt, due_at from receipts where receipt is null and due_at < now()
@@ -211,7 +209,7 @@ pub async fn may_be_due(database: &PgPool, most: i64) -> Result<Vec<ReceiptId>, 
         most
     );
     let id = |request, attempt: i32| ReceiptId { request, attempt: attempt.unsigned_abs() };
-    Ok(rows.fetch_all(&mut *transaction).await?.into_iter().map(|row| id(row.request, row.attempt)).collect())
+    Ok(rows.fetch_all(connection).await?.into_iter().map(|row| id(row.request, row.attempt)).collect())
 }
 
 /// Those of these attempts whose receipts can be signed: the node has said its part, or time is up: a minute later for
