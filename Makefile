@@ -6,6 +6,7 @@ CARGO_TARGET_DIR ?= $(COMMONWATT_CACHE)/target
 export COMMONWATT_CACHE CARGO_TARGET_DIR
 
 BIN := $(CARGO_TARGET_DIR)/release
+PUBLISHED := $(CARGO_TARGET_DIR)/published
 CARGO := cargo
 BUILD := $(CARGO) build --release --locked --workspace
 
@@ -69,8 +70,10 @@ demo-federation: build ## Let three real nodes join over bad links and a NAT, th
 
 bench: ## Measure what a request costs, beside proxies and other gateways where they are installed, and what streams take (half an hour, Linux)
 	$(BUILD) --bins
+	$(CARGO) build --profile published --locked --workspace --bin commonwatt
 	@COMMONWATT_DATA=$(COMMONWATT_CACHE)/node $(BIN)/commonwatt-node pull > $(COMMONWATT_CACHE)/model-folder
-	COMMONWATT_TEST_MODEL=$$(cat $(COMMONWATT_CACHE)/model-folder) $(BIN)/commonwatt with-postgres -- $(BIN)/commonwatt-bench all \
+	@ln -f $(BIN)/commonwatt-bench $(BIN)/commonwatt-node $(PUBLISHED)/
+	COMMONWATT_TEST_MODEL=$$(cat $(COMMONWATT_CACHE)/model-folder) $(BIN)/commonwatt with-postgres -- $(PUBLISHED)/commonwatt-bench all \
 		--peers $$(tests/bench/peers/install --where) --json $(COMMONWATT_CACHE)/bench.json
 	@echo "all figures: $(COMMONWATT_CACHE)/bench.json"
 

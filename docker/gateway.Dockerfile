@@ -11,13 +11,13 @@ ENV CARGO_TARGET_DIR=/target
 WORKDIR /src
 COPY . .
 # The caches spare the next build the dependencies. Cargo goes by file times, and the cache may hold another checkout's
-# build: hence the touch. --workspace: the features that the tests ran with, and one build for both images.
+# build: hence the touch. --workspace: the features that the tests ran with.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,id=commonwatt-target,target=/target,sharing=locked \
     if [ "$PORTABLE" = 1 ]; then export RUSTFLAGS="-C target-cpu=x86-64"; fi \
  && find . -type f -exec touch {} + \
- && cargo build --release --locked --workspace --bin commonwatt \
- && cp /target/release/commonwatt /usr/local/bin/
+ && cargo build --profile published --locked --workspace --bin commonwatt \
+ && cp /target/published/commonwatt /usr/local/bin/
 # The bill of materials: every crate in the program, with its version, licence and checksum.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo cyclonedx --manifest-path gateway/Cargo.toml --format json --spec-version 1.5 \

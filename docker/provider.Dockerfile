@@ -26,8 +26,7 @@ ENV CARGO_TARGET_DIR=/target
 WORKDIR /src
 COPY . .
 # The caches spare the next build the engine, half an hour's work. Cargo goes by file times, and the cache may hold
-# another checkout's build: hence the touch. --workspace: the features that the tests ran with, and one build for both
-# images.
+# another checkout's build: hence the touch. --workspace: the features that the tests ran with.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,id=commonwatt-target,target=/target,sharing=locked \
     if [ "$PORTABLE" = 1 ]; then export RUSTFLAGS="-C target-cpu=x86-64"; fi \

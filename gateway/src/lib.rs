@@ -23,6 +23,8 @@ pub mod body;
 
 mod files;
 
+mod give_way;
+
 mod names;
 
 pub mod secrets;

@@ -46,7 +46,7 @@ pub use gateway::Gateway;
 pub use node::{MODEL, Node};
 pub use postgres::Postgres;
 pub use process::{Program, binary as program, free_port};
-pub use processor::{family, pin, processor_nanoseconds, resident_bytes};
+pub use processor::{ended_children_nanoseconds, family, give_way, pin, processor_nanoseconds, resident_bytes};
 pub use scripted::{Behaviour, ScriptedNode};
 pub use scripted_gateway::{Reply, ScriptedGateway, Tunnel};
 pub use tiny_embedder::TinyEmbedder;

@@ -18,8 +18,10 @@ const MOST_BYTES: usize = 256 * 1024;
 
 /// A write that takes longer was held up by the disk.
 const SLOW: Duration = Duration::from_millis(5);
-/// So long after that, or after a flush, nobody but the writing thread waits for the disk.
+/// So long after somebody else waited for that, only the writing thread waits for the disk.
 const APART: Duration = Duration::from_secs(1);
+/// So long after a flush, or after the writing thread waited: a flush is over then, where the disk is quick.
+const FLUSHING: Duration = Duration::from_millis(100);
 
 type Answer = Result<(), JournalError>;
 
@@ -247,18 +249,21 @@ impl Memory {
             .collect()
     }
 
-    /// A write took so long, and a flush is due or not.
-    pub(super) fn took(&mut self, time: Duration, flush_due: bool) {
-        self.flush_due |= flush_due;
+    /// A write took so long, of the writing thread or of somebody else.
+    pub(super) fn took(&mut self, time: Duration, is_thread: bool) {
         if time >= SLOW {
-            self.apart_until = Some(Instant::now() + APART);
+            self.keep_apart(if is_thread { FLUSHING } else { APART });
         }
+    }
+
+    fn keep_apart(&mut self, time: Duration) {
+        self.apart_until = self.apart_until.max(Some(Instant::now() + time));
     }
 
     /// The memtables were handed over to be flushed, which takes a while.
     pub(super) fn flushed(&mut self) {
         self.flush_due = false;
-        self.apart_until = Some(Instant::now() + APART);
+        self.keep_apart(FLUSHING);
     }
 
     /// The kernel has the next so many operations. In strict mode their waiters wait on.

@@ -24,7 +24,7 @@ pub(super) fn write_here(shared: &Shared, memory: MutexGuard<'_, Memory>) {
         return shared.wake_writer(&memory);
     }
     let group = memory.unwritten();
-    let turn = Turn::take(shared, memory);
+    let turn = Turn::take(shared, memory, false);
     if let Err(error) = turn.write(&group) {
         shared.memory().write_failed = Some(error);
     }
@@ -66,7 +66,7 @@ fn next(shared: &Shared) -> Option<anyhow::Result<()>> {
     if group.is_empty() && !flush_due {
         return None;
     }
-    let turn = Turn::take(shared, memory);
+    let turn = Turn::take(shared, memory, true);
     let done = if flush_due { turn.flush() } else { Ok(()) }.and_then(|()| turn.write(&group));
     if done.is_err() {
         shared.memory().failed();
@@ -77,12 +77,13 @@ fn next(shared: &Shared) -> Option<anyhow::Result<()>> {
 /// The right to write.
 struct Turn<'a> {
     shared: &'a Shared,
+    is_thread: bool,
 }
 
 impl<'a> Turn<'a> {
-    fn take(shared: &'a Shared, mut memory: MutexGuard<'_, Memory>) -> Self {
+    fn take(shared: &'a Shared, mut memory: MutexGuard<'_, Memory>, is_thread: bool) -> Self {
         memory.writing = true;
-        Self { shared }
+        Self { shared, is_thread }
     }
 
     /// Writes these operations, which are the next.
@@ -90,7 +91,8 @@ impl<'a> Turn<'a> {
         let began = Instant::now();
         let flush_due = self.shared.read(|store| store.write(group))?;
         let mut memory = self.shared.memory();
-        memory.took(began.elapsed(), flush_due);
+        memory.flush_due |= flush_due;
+        memory.took(began.elapsed(), self.is_thread);
         let first = !memory.dirty();
         memory.wrote(group.len(), self.shared.settings.strict);
         if first {

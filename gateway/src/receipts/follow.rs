@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::table::{self, Received};
 use crate::app::App;
+use crate::give_way::give_way;
 use crate::nodes::statements::{Statements, patiently};
 use crate::nodes::way::Way;
 
@@ -35,7 +36,8 @@ async fn read_all(app: &App, node: Uuid, way: &Way) -> anyhow::Result<()> {
             arrived.extend(more);
         }
         let mut received = Vec::new();
-        for statement in arrived {
+        for (index, statement) in arrived.into_iter().enumerate() {
+            give_way(index).await;
             match statements.read::<NodeReceipt>(app, &statement).await {
                 Ok((receipt, public_key)) if is_sane(&receipt) => {
                     let voucher = app.secrets.newest.vouch(&public_key, &statement);

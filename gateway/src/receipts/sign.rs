@@ -15,6 +15,7 @@ use sqlx::{PgConnection, PgPool};
 use super::table::{self, Due, NodeSaid, Signed};
 use crate::app::App;
 use crate::database::begin_look_up;
+use crate::give_way::give_way;
 use crate::ledger::account::Account;
 use crate::ledger::earned::microseconds;
 use crate::ledger::split::{self, SplitVersion};
@@ -104,10 +105,9 @@ async fn sign_some(database: &PgPool, notary: &Notary<'_>, some: &[ReceiptId]) -
     }
     let splits = split::list(&mut transaction).await?;
     let mut signed = Vec::with_capacity(due.len());
-    for due in &due {
+    for (index, due) in due.iter().enumerate() {
         signed.push(sign(due, &splits, notary)?);
-        // Answers on this thread need not wait for a whole batch.
-        tokio::task::yield_now().await;
+        give_way(index).await;
     }
     table::sign(&mut transaction, &signed, notary.signer.kid()).await?;
     let entries: Vec<Entry> = signed.iter().map(|one| one.entry).collect();

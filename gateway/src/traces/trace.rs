@@ -125,8 +125,9 @@ impl Trace {
     /// All spans, once the request is settled. None when nobody said how it ended.
     pub(crate) fn finish(mut self: Box<Self>) -> Vec<SpanData> {
         let Some((mut whole, ended)) = self.ended.take() else { return Vec::new() };
-        self.part("settle", self.context.span, (ended, Instant::now()));
-        whole.end_time = SystemTime::now();
+        let now = Instant::now();
+        self.part("settle", self.context.span, (ended, now));
+        whole.end_time = self.at(now);
         self.spans.push(whole);
         self.spans
     }
@@ -161,6 +162,11 @@ impl Trace {
         }
     }
 
+    /// The time of day, counted on from the beginning: a clock that is set meanwhile tears no span from the others.
+    fn at(&self, instant: Instant) -> SystemTime {
+        self.began.1 + instant.saturating_duration_since(self.began.0)
+    }
+
     fn span(
         &self,
         name: impl Into<Cow<'static, str>>,
@@ -168,15 +174,14 @@ impl Trace {
         (from, to): (Instant, Instant),
     ) -> SpanData {
         let (trace, id) = (TraceId::from_bytes(self.context.trace.to_be_bytes()), SpanId::from_bytes(id.to_be_bytes()));
-        let at = |instant: Instant| self.began.1 + instant.saturating_duration_since(self.began.0);
         SpanData {
             span_context: SpanContext::new(trace, id, TraceFlags::SAMPLED, false, TraceState::NONE),
             parent_span_id: SpanId::from_bytes(parent.to_be_bytes()),
             parent_span_is_remote: false,
             span_kind: SpanKind::Internal,
             name: name.into(),
-            start_time: at(from),
-            end_time: at(to),
+            start_time: self.at(from),
+            end_time: self.at(to),
             attributes: Vec::new(),
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
@@ -217,4 +222,25 @@ fn path(endpoint: &str) -> &'static str {
 
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_meanwhile_leaves_every_span_within_the_request() {
+        let mut trace = Box::new(Trace::begin(TraceContext { trace: 1, span: 2, sampled: true }, None));
+        trace.began.1 += Duration::from_secs(3600);
+        trace.passed(Step::Admit, trace.began.0);
+        trace.ended = Some((trace.whole("chat/completions", 200), Instant::now()));
+        let spans = trace.finish();
+        let [admit, settle, whole] = &spans[..] else { panic!("three spans: {spans:?}") };
+        for part in [admit, settle] {
+            let is_within = whole.start_time <= part.start_time && part.end_time <= whole.end_time;
+            assert!(is_within && part.start_time <= part.end_time, "{part:?} within {whole:?}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tests::load::{Clients, Pace, Seen, begin};
 use tests::mock::Trouble;
-use tests::{family, pin, processor_nanoseconds, resident_bytes};
+use tests::{ended_children_nanoseconds, family, pin, processor_nanoseconds, resident_bytes};
 
 use super::found::Found;
 use super::profile::Profile;
@@ -61,7 +61,7 @@ struct Used {
 
 impl Meter {
     fn read(&self) -> Used {
-        let used = |pid| sum(pid, processor_nanoseconds);
+        let used = |pid| sum(pid, |pid| processor_nanoseconds(pid) + ended_children_nanoseconds(pid));
         Used { elapsed: self.began.elapsed(), program: self.program.map(used), database: used(self.database) }
     }
 }
@@ -246,8 +246,7 @@ fn launch(name: &'static str, Arguments { peers, .. }: &Arguments, server: &Upst
 
 /// Of a process and all that it has started.
 fn sum(pid: u32, of_process: fn(u32) -> u64) -> i64 {
-    let is_there = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
-    family(pid).into_iter().filter(is_there).map(of_process).sum::<u64>().cast_signed()
+    family(pid).into_iter().map(of_process).sum::<u64>().cast_signed()
 }
 
 fn spread(times: impl Iterator<Item = Duration>) -> Spread {

@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use crate::admission::{Spent, lease};
 use crate::database::begin_batch;
+use crate::give_way::give_way;
 use crate::journal::Journal;
 use crate::ledger::settle::{self, Due};
 use crate::receipts::table::{self, Expected};
@@ -180,7 +181,8 @@ impl<'a> Settled<'a> {
 
 async fn read<'a>(journal: &Journal, batch: &'a [(u64, Vec<u8>)]) -> Vec<Settled<'a>> {
     let mut settled = Vec::with_capacity(batch.len());
-    for (sequence, bytes) in batch {
+    for (index, (sequence, bytes)) in batch.iter().enumerate() {
+        give_way(index).await;
         match Settled::read(*sequence, bytes) {
             Ok(one) => settled.push(one),
             Err(error) => journal.set_aside(*sequence, &error.to_string()).await,
