@@ -18,6 +18,21 @@ pub(crate) struct Report {
     engines: Option<Engines>,
 }
 
+/// How all of it is measured.
+#[derive(clap::Args)]
+pub(crate) struct Everything {
+    #[command(flatten)]
+    compare: compare::Arguments,
+    #[command(flatten)]
+    streams: streams::Arguments,
+    #[command(flatten)]
+    start: start::Arguments,
+    #[command(flatten)]
+    metering: metering::Arguments,
+    #[command(flatten)]
+    engine: engine::Arguments,
+}
+
 impl Report {
     pub(crate) async fn compare(&mut self, arguments: &compare::Arguments) -> Result<(), String> {
         self.comparison = Some(compare::compare(arguments).await?);
@@ -44,19 +59,12 @@ impl Report {
         Ok(())
     }
 
-    pub(crate) async fn all(
-        &mut self,
-        compare: &compare::Arguments,
-        streams: &streams::Arguments,
-        start: &start::Arguments,
-        metering: &metering::Arguments,
-        engine: &engine::Arguments,
-    ) -> Result<(), String> {
-        self.compare(compare).await?;
-        self.streams(streams).await?;
-        self.start(start).await?;
-        self.metering(metering).await?;
-        self.engines(engine).await
+    pub(crate) async fn all(&mut self, arguments: &Everything) -> Result<(), String> {
+        self.compare(&arguments.compare).await?;
+        self.streams(&arguments.streams).await?;
+        self.start(&arguments.start).await?;
+        self.metering(&arguments.metering).await?;
+        self.engines(&arguments.engine).await
     }
 
     pub(crate) fn json(&self) -> String {

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use figures::Report;
+use figures::{Everything, Report};
 
 /// Measures the gateway, and plays the nodes for it. Needs a Postgres in DATABASE_URL: run it with `make bench`.
 #[derive(Parser)]
@@ -38,15 +38,7 @@ enum Command {
     /// Measure everything.
     All {
         #[command(flatten)]
-        compare: compare::Arguments,
-        #[command(flatten)]
-        streams: streams::Arguments,
-        #[command(flatten)]
-        start: start::Arguments,
-        #[command(flatten)]
-        metering: metering::Arguments,
-        #[command(flatten)]
-        engine: engine::Arguments,
+        everything: Everything,
         #[command(flatten)]
         output: Output,
     },
@@ -117,9 +109,7 @@ async fn main() -> ExitCode {
         Command::Start { start, output } => (report.start(&start).await, output),
         Command::Metering { metering, output } => (report.metering(&metering).await, output),
         Command::Engine { engine, output } => (report.engines(&engine).await, output),
-        Command::All { compare, streams, start, metering, engine, output } => {
-            (report.all(&compare, &streams, &start, &metering, &engine).await, output)
-        }
+        Command::All { everything, output } => (report.all(&everything).await, output),
     };
     if let Some(file) = output.json {
         std::fs::write(file, report.json()).expect("the file for the figures can be written");
