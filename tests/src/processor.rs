@@ -3,23 +3,30 @@
 use std::fs;
 use std::process::Command;
 
-/// Processor time that a process's threads have used, in nanoseconds: the first figure of `schedstat` in proc(5). What
-/// threads have used that have ended is gone. 0 when the process has ended.
+/// What proc(5) counts times in, as Linux is configured everywhere.
+const TICK_NANOSECONDS: u64 = 10_000_000;
+
+/// Processor time that a process's threads have used, in nanoseconds: the first figure of `schedstat` in proc(5), which is
+/// gone with its thread. What threads have used that have ended is known to the hundredth of a second. 0 when the process
+/// has ended.
 pub fn processor_nanoseconds(pid: u32) -> u64 {
     let used = |folder: fs::DirEntry| {
         let line = fs::read_to_string(folder.path().join("schedstat")).ok()?;
         line.split(' ').next()?.parse::<u64>().ok()
     };
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
-    threads.filter_map(|thread| used(thread.ok()?)).sum()
+    let running: u64 = threads.filter_map(|thread| used(thread.ok()?)).sum();
+    running.max(ticks(pid, [UTIME, STIME]))
 }
 
-/// What a process's children have used that have ended, in nanoseconds, as exactly as the kernel tells: in hundredths of a
-/// second (`cutime` and `cstime` in proc(5)). 0 when the process has ended.
+/// What a process's children have used that have ended, in nanoseconds, to the hundredth of a second. 0 when the process
+/// has ended.
 pub fn ended_children_nanoseconds(pid: u32) -> u64 {
-    const TICK: u64 = 10_000_000;
-    let used = stat(pid, 16).zip(stat(pid, 17)).map(|(user, system)| user + system);
-    used.unwrap_or(0) * TICK
+    ticks(pid, [CUTIME, CSTIME])
+}
+
+fn ticks(pid: u32, fields: [usize; 2]) -> u64 {
+    fields.into_iter().filter_map(|field| stat(pid, field)).sum::<u64>() * TICK_NANOSECONDS
 }
 
 /// Memory that a process holds, in bytes. 0 when it has ended.
@@ -29,7 +36,14 @@ pub fn resident_bytes(pid: u32) -> u64 {
     line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024)
 }
 
-/// A field of a process's `stat`, as proc(5) numbers them. Only those behind the name, which ends with the last bracket.
+/// Fields of `stat`, as proc(5) names and numbers them.
+const PPID: usize = 4;
+const UTIME: usize = 14;
+const STIME: usize = 15;
+const CUTIME: usize = 16;
+const CSTIME: usize = 17;
+
+/// A field of a process's `stat`. Only those behind the name, which ends with the last bracket.
 fn stat(pid: u32, field: usize) -> Option<u64> {
     const FIRST: usize = 3;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -58,8 +72,7 @@ pub fn give_way(pid: u32) {
 
 /// A process and all that it has started, and those have.
 pub fn family(pid: u32) -> Vec<u32> {
-    const PARENT: usize = 4;
-    let parent = |child: u32| u32::try_from(stat(child, PARENT)?).ok();
+    let parent = |child: u32| u32::try_from(stat(child, PPID)?).ok();
     let running =
         fs::read_dir("/proc").expect("proc(5)").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let parents: Vec<(u32, u32)> = running.filter_map(|child| Some((child, parent(child)?))).collect();
