@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +13,13 @@ const HOUR: u64 = 3;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The one replica that audits keeps the others out for this long, since clocks differ.
 const KEEP_OUT: Duration = Duration::from_secs(60);
+
+/// Reads everything, as of one moment. That takes longer than a statement of the service may.
+const MOMENT: &str = "begin isolation level repeatable read read only; set local statement_timeout = '1h'";
+/// Writes all balances, which takes as long.
+const REBUILD: &str = "begin; set local statement_timeout = '1h'";
+/// Waits for another transaction to audit, and then for the others.
+const TURN: &str = "begin; set local idle_in_transaction_session_timeout = '2h'";
 
 /// What does not add up: sentences, a hundred of each kind at most. Empty when all is well.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,7 +64,7 @@ impl fmt::Display for Differences {
 /// # Errors
 /// When the database fails.
 pub async fn compare(database: &PgPool) -> Result<Differences, sqlx::Error> {
-    let mut moment = database.begin_with("begin isolation level repeatable read read only").await?;
+    let mut moment = database.begin_with(MOMENT).await?;
     let differences = Differences {
         balances: balances(&mut moment).await?,
         total: total(&mut moment).await?,
@@ -150,7 +157,7 @@ async fn epochs(moment: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
 /// # Errors
 /// When the database fails, or refuses a balance: then all stay as they were.
 pub async fn rebuild_balances(database: &PgPool) -> Result<u64, sqlx::Error> {
-    let mut transaction = database.begin().await?;
+    let mut transaction = database.begin_with(REBUILD).await?;
     sqlx::query!("lock table balances in exclusive mode").execute(&mut *transaction).await?;
     sqlx::query!("delete from balances").execute(&mut *transaction).await?;
     let written = sqlx::query!(
@@ -181,11 +188,7 @@ pub async fn run_nightly(database: PgPool, stop: CancellationToken) {
 
 /// Audits, unless another replica is doing so.
 async fn audit_alone(database: &PgPool) -> Result<(), sqlx::Error> {
-    let mut turn = database.begin().await?;
-    let mine = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock(hashtext('commonwatt audit')) as "mine!""#);
-    if !mine.fetch_one(&mut *turn).await? {
-        return Ok(());
-    }
+    let Some(turn) = take_turn(database).await? else { return Ok(()) };
     let differences = compare(database).await?;
     if differences.is_empty() {
         tracing::info!("{differences}");
@@ -194,6 +197,13 @@ async fn audit_alone(database: &PgPool) -> Result<(), sqlx::Error> {
     }
     tokio::time::sleep(KEEP_OUT).await;
     turn.commit().await
+}
+
+/// No other replica audits as long as this transaction lasts.
+async fn take_turn(database: &PgPool) -> Result<Option<Transaction<'static, Postgres>>, sqlx::Error> {
+    let mut turn = database.begin_with(TURN).await?;
+    let mine = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock(hashtext('commonwatt audit')) as "mine!""#);
+    Ok(mine.fetch_one(&mut *turn).await?.then_some(turn))
 }
 
 /// The time from now to the next audit.
@@ -215,6 +225,22 @@ mod tests {
         let hours = |hours: u64| Duration::from_secs(hours * 3600);
         assert_eq!((at(0, 0), at(4, 0), at(24 + 2, 0)), (hours(3), hours(23), hours(1)));
         assert_eq!((at(3, -1), at(3, 0)), (Duration::from_secs(1), hours(24)), "once, not twice");
+    }
+
+    #[sqlx::test(migrator = "crate::MIGRATOR")]
+    async fn an_audit_may_take_long_and_its_turn_lasts_as_long(database: PgPool) {
+        const IMPATIENT: [(&str, &str); 2] =
+            [("statement_timeout", "1s"), ("idle_in_transaction_session_timeout", "300ms")];
+        let options = (*database.connect_options()).clone().options(IMPATIENT);
+        let service = PgPool::connect_with(options).await.unwrap();
+        let mut turn = take_turn(&service).await.unwrap().unwrap();
+        for begin in [MOMENT, REBUILD] {
+            let mut transaction = service.begin_with(begin).await.unwrap();
+            sqlx::query!("select pg_sleep(1.1)::text as slept").fetch_one(&mut *transaction).await.unwrap();
+            transaction.commit().await.unwrap();
+        }
+        sqlx::query!("select 1 as one").fetch_one(&mut *turn).await.unwrap();
+        assert!(take_turn(&database).await.unwrap().is_none());
     }
 
     #[sqlx::test(migrator = "crate::MIGRATOR")]
