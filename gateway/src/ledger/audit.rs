@@ -230,7 +230,7 @@ mod tests {
     #[sqlx::test(migrator = "crate::MIGRATOR")]
     async fn an_audit_may_take_long_and_its_turn_lasts_as_long(database: PgPool) {
         const IMPATIENT: [(&str, &str); 2] =
-            [("statement_timeout", "1s"), ("idle_in_transaction_session_timeout", "300ms")];
+            [("statement_timeout", "1s"), ("idle_in_transaction_session_timeout", "1s")];
         let options = (*database.connect_options()).clone().options(IMPATIENT);
         let service = PgPool::connect_with(options).await.unwrap();
         let mut turn = take_turn(&service).await.unwrap().unwrap();
