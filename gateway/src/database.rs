@@ -67,8 +67,8 @@ pub async fn begin_batch(database: &PgPool) -> Result<Transaction<'static, Postg
     database.begin_with(BATCH).await
 }
 
-/// Begins a batch that looks rows up by their keys before it writes. A plan that was made while the tables were small, and is kept, must not
-/// compare all with all when they no longer are.
+/// Begins a batch that looks rows up by their keys before it writes. A plan that was made while the tables were small, and
+/// is kept, must not compare all with all when they no longer are.
 ///
 /// # Errors
 /// When the database fails.
