@@ -150,7 +150,7 @@ async fn create_user(
     if !user::is_address(email) {
         bail!("'{email}' is no e-mail address");
     }
-    let password_hash = Passwords::new()?.hash(&password).await?;
+    let password_hash = Passwords::default().hash(&password).await?;
     let created = user::create(database, NewUser { email, name, password_hash: &password_hash, is_admin }).await?;
     created.map(drop).ok_or_else(|| anyhow!("there is a user with the address {email} already"))
 }

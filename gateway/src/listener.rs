@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::{Extension, Router};
+use futures_util::FutureExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use hyper::service::{Service, service_fn};
@@ -114,14 +115,16 @@ pub(crate) async fn accept(app: &App, entrance: Entrance, connections: &Connecti
         let (http, routes) = (http.clone(), TowerToHyperService::new(Router::clone(&router)));
         let (stop, ending, closing) = (app.stop.clone(), connections.ending.clone(), app.closing.clone());
         let (tls, who) = (tls.clone(), (Peer(peer), place));
-        let serving = async move {
-            match tls {
-                None => serve(http, stream, routes, who, (stop, ending)).await,
-                Some(tls) => match shake_hands(&tls, stream, &who.1).await {
+        // In a box, so that what speaks plainly takes no room for what would speak TLS.
+        let serving = match tls {
+            None => serve(http, stream, routes, who, (stop, ending)).boxed(),
+            Some(tls) => async move {
+                match shake_hands(&tls, stream, &who.1).await {
                     Some(stream) => serve(http, stream, routes, who, (stop, ending)).await,
                     None => tracing::debug!("a connection ended before it was one"),
-                },
+                }
             }
+            .boxed(),
         };
         let until_closing = async move {
             tokio::select! {

@@ -141,7 +141,7 @@ pub(crate) async fn build(
         last_look,
         trusted_proxies: config.trusted_proxies.clone(),
         admin_apart: config.admin_listen.is_some(),
-        passwords: Passwords::new()?,
+        passwords: Passwords::default(),
         guesses: Guesses::default(),
         nodes,
         blobs: Blobs::new(move |node| blamed.blame(node)),

@@ -86,16 +86,17 @@ async fn all_run(side: &Side, arguments: &Arguments) -> bool {
 
 impl Streams {
     fn print(&self) {
+        let meanwhile = median(&self.meanwhile);
         let most = MOST_PER_THOUSAND * i64::from(self.streams) / 1000;
         let mebibytes = |bytes: i64| format!("{}.{} MiB", bytes / MIB, (bytes % MIB * 10 / MIB).abs());
         say(&format!(
-            "{} streams: {} resident before, {} meanwhile: {} more; at most {}: {}",
+            "{} streams: {} resident before, {} meanwhile: {} more; at most {} in all: {}",
             self.streams,
             mebibytes(self.before),
-            mebibytes(median(&self.meanwhile)),
+            mebibytes(meanwhile),
             mebibytes(self.added),
             mebibytes(most),
-            verdict(self.added <= most)
+            verdict(meanwhile <= most)
         ));
         say(&format!(
             "a piece is {} µs late, and {} µs at the 99th percentile",

@@ -48,10 +48,8 @@ pub async fn serve(
     endpoint: Endpoint,
     body: Bytes,
 ) -> Result<Response, Failure> {
-    // In a box, or each of the services around it moves the whole request.
-    let compute = move |app: App, caller, named, body| {
-        async move { inference::serve(&app, caller, named, endpoint, body).await }.boxed()
-    };
+    let compute =
+        move |app: App, caller, named, body| async move { inference::serve(&app, caller, named, endpoint, body).await };
     serve_with(app, caller, submission, body, compute).await
 }
 
@@ -71,6 +69,8 @@ where
 {
     let Submission { id, key, trace, client_request } = submission;
     let named = Named { caller: trace, client_request, ..Named::of(id) };
+    // In a box, or each of the services around it moves the whole request.
+    let compute = move |app, caller, named, body| compute(app, caller, named, body).boxed();
     let Some(key) = key else { return compute(app.clone(), caller, named, body).await };
     let ask = asked(app, Ask::each(&app.secrets, (caller.key.account, id), &key, &body)).await?;
     // Whoever reads along does so with a key of their own.

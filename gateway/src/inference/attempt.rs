@@ -40,8 +40,9 @@ pub(super) struct Attempt {
     pub(super) before: u64,
     /// The node's last word on what it has used.
     pub(super) used: Option<UsageFrame>,
-    /// What its receipt names prompt and answer by.
-    pub(super) sealed: Sealed,
+    /// What its receipt names prompt and answer by; none where accounting is switched off. In a box: whoever moves an attempt
+    /// would move two kilobytes of it.
+    pub(super) sealed: Option<Box<Sealed>>,
 }
 
 /// A prompt and an answer, for whoever has the salt.
@@ -115,16 +116,16 @@ impl Attempt {
             microjoules: used.map(|used| used.energy.microjoules).unwrap_or_default(),
             energy: used.map(|used| AttemptEnergy::new(&used.energy, &self.terms, delivered_it)),
             duration_microseconds: self.started.elapsed().into(),
-            noted: used.map(|_| self.noted(said, most_prompt, outcome)),
+            noted: used.and(self.sealed.as_deref()).map(|sealed| self.noted(sealed, said, most_prompt, outcome)),
         }
     }
 
     /// What was seen of it. Who pays for it is known later.
-    fn noted(&self, said: &Said, most_prompt: u64, outcome: Outcome) -> Noted {
+    fn noted(&self, sealed: &Sealed, said: &Said, most_prompt: u64, outcome: Outcome) -> Noted {
         let ended = matches!(outcome, Outcome::Completed | Outcome::CutShort | Outcome::Cancelled);
         let heard = ended && self.finish_reason().is_some();
         Noted {
-            salt: self.sealed.salt,
+            salt: sealed.salt,
             model: self.model.id.clone(),
             price: self.price.price,
             price_version: self.price.version,
@@ -132,8 +133,8 @@ impl Attempt {
             is_attached: self.lease.node().is_attached(),
             most_prompt_tokens: most_prompt,
             completion_tokens: heard.then(|| said.count().completion().saturating_sub(self.before)),
-            request_commitment: self.sealed.request,
-            answer_commitment: self.first_byte.map(|_| self.sealed.answer.end()),
+            request_commitment: sealed.request,
+            answer_commitment: self.first_byte.map(|_| sealed.answer.end()),
             authors: self.model.authors.clone(),
             client_request: None,
         }

@@ -170,7 +170,7 @@ fn check_kind(app: &App, request: &Request) -> Result<(), ApiError> {
 }
 
 /// Lets a request in: holds what it may cost at most, notes it in the journal, and opens its meter.
-async fn admit(app: &App, caller: Caller, named: Named, request: &Request) -> Result<Meter, Refusal> {
+async fn admit(app: &App, caller: Caller, named: Named, request: &Request) -> Result<Box<Meter>, Refusal> {
     let Named { id, billed_as, client_request, .. } = named;
     let started_at = OffsetDateTime::now_utc();
     let context = context_length(app, request);

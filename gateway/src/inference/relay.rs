@@ -42,7 +42,7 @@ pub(super) fn stream(
     app: &App,
     request: Arc<Request>,
     answer: Answer,
-    meter: Meter,
+    meter: Box<Meter>,
     revoked: CancellationToken,
 ) -> Response {
     let mut headers = headers(&meter);
@@ -52,12 +52,12 @@ pub(super) fn stream(
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     let Answer { first, events } = answer;
     let relay = Relay { app: app.clone(), request, events, meter, revoked, first: Some(first), lost: None };
-    let pieces = futures_util::stream::unfold(Some(relay), |relay| async { relay?.piece().await });
+    let pieces = futures_util::stream::unfold(Some(Box::new(relay)), |relay| async { relay?.piece().await });
     (headers, Body::from_stream(pieces)).into_response()
 }
 
 /// Answers with the whole JSON.
-pub(super) async fn whole(answer: Answer, mut meter: Meter) -> Result<Response, Failure> {
+pub(super) async fn whole(answer: Answer, mut meter: Box<Meter>) -> Result<Response, Failure> {
     let Some(json) = answer.first.data().map(str::to_owned) else {
         meter.end(Outcome::NodeFailed, 502);
         meter.finish().await;
@@ -79,11 +79,12 @@ pub(super) async fn whole(answer: Answer, mut meter: Meter) -> Result<Response, 
     Ok((headers, json).into_response())
 }
 
+/// In a box, since it is handed on with each piece.
 struct Relay {
     app: App,
     request: Arc<Request>,
     events: Events,
-    meter: Meter,
+    meter: Box<Meter>,
     revoked: CancellationToken,
     first: Option<Event>,
     /// Set when the node was lost: another one goes on.
@@ -91,13 +92,13 @@ struct Relay {
 }
 
 /// What goes out next, and who goes on.
-type Piece = Option<(Result<Bytes, Infallible>, Option<Relay>)>;
+type Piece = Option<(Result<Bytes, Infallible>, Option<Box<Relay>>)>;
 
 impl Relay {
     /// The next bytes for the client: all events that are there, in one piece.
-    async fn piece(mut self) -> Piece {
+    async fn piece(mut self: Box<Self>) -> Piece {
         if let Some(lost) = self.lost.take()
-            && let Err((outcome, error)) = self.go_on(lost).await
+            && let Err((outcome, error)) = Box::pin(self.go_on(lost)).await
         {
             return self.broken_off(Vec::new(), outcome, &error).await;
         }
@@ -130,7 +131,7 @@ impl Relay {
     }
 
     /// What the request used stands before the end mark, in a comment that every client skips.
-    async fn completed(mut self, mut bytes: Vec<u8>, done: &Event) -> Piece {
+    async fn completed(mut self: Box<Self>, mut bytes: Vec<u8>, done: &Event) -> Piece {
         self.meter.seal(done);
         self.meter.complete();
         if let Some(energy) = self.meter.energy_comment() {
@@ -143,7 +144,7 @@ impl Relay {
     }
 
     /// The node is lost. The client gets what there is at once, and a sign that it goes on.
-    async fn failed(mut self, mut bytes: Vec<u8>, reason: &str) -> Piece {
+    async fn failed(mut self: Box<Self>, mut bytes: Vec<u8>, reason: &str) -> Piece {
         tracing::warn!(request = %self.meter.id(), node = ?self.meter.node(), reason, "a node was lost in mid-stream");
         if self.meter.said().is_stuck() {
             return self.broken_off(bytes, Outcome::NodeFailed, &node_failed()).await;
@@ -166,7 +167,7 @@ impl Relay {
     }
 
     /// Ends the stream with an error that OpenAI's SDKs raise.
-    async fn broken_off(mut self, mut bytes: Vec<u8>, outcome: Outcome, error: &ApiError) -> Piece {
+    async fn broken_off(mut self: Box<Self>, mut bytes: Vec<u8>, outcome: Outcome, error: &ApiError) -> Piece {
         bytes.extend_from_slice(sse::data(&error.body()).unwrap_or_default().as_bytes());
         self.meter.end(outcome, error.status);
         self.meter.finish().await;

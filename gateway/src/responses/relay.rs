@@ -46,10 +46,11 @@ pub(super) fn stream(app: &App, draft: Draft, reply: Response) -> Response {
         translator: Translator::new(draft.response.clone()),
         draft,
     };
-    let pieces = futures_util::stream::unfold(Some(relay), |relay| async { relay?.piece().await });
+    let pieces = futures_util::stream::unfold(Some(Box::new(relay)), |relay| async { relay?.piece().await });
     Response::from_parts(parts, Body::from_stream(pieces))
 }
 
+/// In a box, since it is handed on with each piece.
 struct Relay {
     app: App,
     body: Body,
@@ -59,11 +60,11 @@ struct Relay {
 }
 
 /// What goes out next, and who goes on.
-type Piece = Option<(Result<Bytes, Infallible>, Option<Relay>)>;
+type Piece = Option<(Result<Bytes, Infallible>, Option<Box<Relay>>)>;
 
 impl Relay {
     /// The next bytes for the client. The last event waits until the response is stored, and nothing else does.
-    async fn piece(mut self) -> Piece {
+    async fn piece(mut self: Box<Self>) -> Piece {
         if self.translator.is_complete() {
             let now = now();
             let stored = self.draft.keep(&self.app, &self.translator.finished(now)).await;
@@ -81,7 +82,7 @@ impl Relay {
     }
 
     /// Nothing more comes; the client hears of it unless it has heard already how the answer ended.
-    fn broken_off(mut self) -> Piece {
+    fn broken_off(mut self: Box<Self>) -> Piece {
         let bytes = self.translator.break_off();
         (!bytes.is_empty()).then(|| (Ok(bytes.into()), None))
     }

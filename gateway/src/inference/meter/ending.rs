@@ -53,7 +53,7 @@ impl Meter {
     }
 
     /// Settles the request, and waits until that is safe: call it before the client gets the last byte.
-    pub(in crate::inference) async fn finish(mut self) {
+    pub(in crate::inference) async fn finish(mut self: Box<Self>) {
         if let Some(settled) = self.settle() {
             settled.await;
         }

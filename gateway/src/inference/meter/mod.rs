@@ -1,6 +1,7 @@
 //! What a request has used so far, and what becomes of it. The meter travels with the answer and owns all that was taken
 //! for the request; when it is dropped, at the end or anywhere on the way, the request is settled. Private fields and
-//! methods only: a closure that captured one field would leave the rest, and with it the settlement, behind.
+//! methods only: a closure that captured one field would leave the rest, and with it the settlement, behind. It travels
+//! in a box: every future on the way would hold it once more for each step that takes it along.
 
 mod ending;
 
@@ -68,8 +69,8 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn open(admission: Admission) -> Self {
-        Self {
+    pub(super) fn open(admission: Admission) -> Box<Self> {
+        Box::new(Self {
             limit: admission.terms.held,
             started: Instant::now(),
             queued: Duration::ZERO,
@@ -86,11 +87,11 @@ impl Meter {
             settled: false,
             trace: None,
             admission,
-        }
+        })
     }
 
     /// The same for a request that arrived before it was let in, with its trace.
-    pub(super) fn since(mut self, arrived: Instant, trace: Option<Box<Trace>>) -> Self {
+    pub(super) fn since(mut self: Box<Self>, arrived: Instant, trace: Option<Box<Trace>>) -> Box<Self> {
         (self.started, self.trace) = (arrived, trace);
         self.passed(Step::Admit, arrived);
         self
@@ -151,7 +152,9 @@ impl Meter {
 
     /// The client gets this event of the answer now, in which there is nothing to count.
     pub(super) fn seal(&mut self, event: &Event) {
-        self.running.iter_mut().for_each(|running| running.sealed.answer.event(event));
+        if let Some(sealed) = self.running.as_mut().and_then(|running| running.sealed.as_mut()) {
+            sealed.answer.event(event);
+        }
     }
 
     /// Which receipt there will be of the node at work.

@@ -69,9 +69,15 @@ impl Meter {
             first_byte: None,
             before: self.said.tokens(),
             used: None,
-            sealed: Sealed { salt: self.salt, request: self.salt.request(body), answer: self.salt.answer() },
+            sealed: self.sealed(body),
         });
         call
+    }
+
+    fn sealed(&self, body: &[u8]) -> Option<Box<Sealed>> {
+        let salt = self.salt;
+        let sealed = || Box::new(Sealed { salt, request: salt.request(body), answer: salt.answer() });
+        self.admission.app.metering.then(sealed)
     }
 
     /// A try on a node that has not begun to answer.

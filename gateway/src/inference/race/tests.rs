@@ -97,7 +97,7 @@ async fn stage(database: &PgPool, count: u8) -> Stage {
 }
 
 /// What came of a request.
-type Came = (Result<Answer, Failed>, Meter);
+type Came = (Result<Answer, Failed>, Box<Meter>);
 
 /// A request under way.
 struct Asking {
@@ -106,7 +106,7 @@ struct Asking {
 }
 
 impl Asking {
-    async fn answer(self) -> (Answer, Meter) {
+    async fn answer(self) -> (Answer, Box<Meter>) {
         let (answer, meter) = self.task.await.unwrap();
         (answer.ok().unwrap(), meter)
     }
@@ -174,7 +174,7 @@ async fn answers(call: &Call) {
 }
 
 /// The client gets the answer: how it is recorded.
-async fn delivered((mut answer, mut meter): (Answer, Meter)) -> RequestRecord {
+async fn delivered((mut answer, mut meter): (Answer, Box<Meter>)) -> RequestRecord {
     meter.deliver(&answer.first);
     loop {
         let event = answer.events.next(&mut meter).await.unwrap().unwrap();
