@@ -7,6 +7,8 @@ use rustls::pki_types::{DnsName, ServerName};
 use url::Url;
 
 const LONGEST: usize = 2048;
+const TOO_LONG: UrlError =
+    UrlError("The URL is too long. Give one of at most 2048 bytes, other letters than ASCII's written with %.");
 
 /// Where a node or an attached server is reached: a scheme, a host, a port, and the path before its API's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +51,7 @@ impl NodeUrl {
     /// When the text is no such URL, or has parts that a node's has not: the error says which, and repeats nothing of it.
     pub fn parse(text: &str, purpose: Purpose, plain_text: PlainText) -> Result<Self, UrlError> {
         if text.len() > LONGEST {
-            return Err(UrlError("The URL is too long. Give one of at most 2048 bytes."));
+            return Err(TOO_LONG);
         }
         // The parser would leave some of these out and take others for a slash.
         if text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\') {
@@ -57,6 +59,10 @@ impl NodeUrl {
         }
         let url =
             Url::parse(text).map_err(|_| UrlError("This is not a URL. Give one such as https://node.example."))?;
+        // As it is kept, or it could not be read again.
+        if url.as_str().len() > LONGEST {
+            return Err(TOO_LONG);
+        }
         let encrypted = match (url.scheme(), plain_text) {
             ("https", _) => true,
             ("http", PlainText::Allowed) => false,
@@ -213,6 +219,7 @@ mod tests {
     #[test]
     fn what_could_mislead_is_refused_with_what_to_do() {
         let long = format!("https://node.example/{}", "a".repeat(LONGEST));
+        let long_as_kept = format!("https://node.example/{}", "é".repeat(LONGEST / 4));
         for (text, advice) in [
             ("http://node.example", "Use https://"),
             ("ftp://node.example", "begin with https://"),
@@ -239,6 +246,7 @@ mod tests {
             ("https://node.exa\nmple", "control characters"),
             ("https://node.example\\@other.example", "backslashes"),
             (long.as_str(), "2048 bytes"),
+            (long_as_kept.as_str(), "2048 bytes"),
         ] {
             let error = direct(text).expect_err(text).to_string();
             assert!(error.contains(advice) && !error.contains("hunter2"), "{text}: {error}");
