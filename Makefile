@@ -24,7 +24,7 @@ FUZZ_CARGO := RUSTFLAGS="$(FUZZ_FLAGS)" CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=t
 FUZZ_PACKAGE := --release --locked --package fuzz --features libfuzzer --target $$(rustc --print host-tuple) --target-dir $(FUZZ)/target
 SECONDS ?= 600
 
-.PHONY: up build test faults fuzz energy simulate demo-federation bench peers lint audit openapi openapi-check sqlx sqlx-check help \
+.PHONY: up build test faults fuzz energy simulate demo-federation bench growth peers lint audit openapi openapi-check sqlx sqlx-check help \
 	docs docs-check verifier verifier-check dashboards restore upgrade million books manifests images
 
 help: ## Say what there is
@@ -76,6 +76,9 @@ bench: ## Measure what a request costs, beside proxies and other gateways where 
 	COMMONWATT_TEST_MODEL=$$(cat $(COMMONWATT_CACHE)/model-folder) $(BIN)/commonwatt with-postgres -- $(PUBLISHED)/commonwatt-bench all \
 		--peers $$(tests/bench/peers/install --where) --json $(COMMONWATT_CACHE)/bench.json
 	@echo "all figures: $(COMMONWATT_CACHE)/bench.json"
+
+growth: build ## Measure what a request costs where a million were answered before (Linux, psql, 3 GB; COUNT says how many)
+	$(BIN)/commonwatt with-postgres -- $(BIN)/commonwatt-bench growth --requests $(or $(COUNT),1000000)
 
 peers: ## Install other gateways, to be compared with this one (Python 3.10, Node, a gigabyte)
 	@tests/bench/peers/install || [ $$? -eq 3 ]

@@ -106,6 +106,8 @@ mod listener;
 
 mod places;
 
+mod protocols;
+
 mod socket;
 
 mod statuses;

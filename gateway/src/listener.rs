@@ -1,6 +1,7 @@
 //! The public listener: whoever calls the gateway comes in here, or, as an administrator, by another one beside it.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,8 +14,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response, Version};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,14 +27,11 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use crate::app::App;
 use crate::auth::address::{OverTls, Peer};
 use crate::places::{Answering, Place, Places};
+use crate::protocols::{HEADERS_WITHIN, PREFACE, Protocol, Protocols};
 use crate::router::router;
 use crate::socket;
 use crate::tls::Tls;
 
-/// A client that dawdles over its headers gives its place to others.
-const HEADERS_WITHIN: Duration = Duration::from_secs(30);
-/// What the head of a request may take, in bytes. Longer ones are answered with 431.
-const LONGEST_HEAD: usize = 32 * 1024;
 /// A connection that gives up its place says so in this time, if the other side listens.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Connections that are closed when the system gives no more descriptors.
@@ -94,7 +91,7 @@ pub(crate) async fn accept(app: &App, entrance: Entrance, connections: &Connecti
             .layer(Extension(OverTls))
             .layer(SetResponseHeaderLayer::overriding(STRICT_TRANSPORT_SECURITY, for_a_year));
     }
-    let http = protocols();
+    let protocols = Protocols::default();
     let end = async {
         app.stop.cancelled().await;
         tokio::time::sleep(delay).await;
@@ -112,15 +109,24 @@ pub(crate) async fn accept(app: &App, entrance: Entrance, connections: &Connecti
             }
             continue;
         };
-        let (http, routes) = (http.clone(), TowerToHyperService::new(Router::clone(&router)));
+        let (protocols, routes) = (protocols.clone(), TowerToHyperService::new(Router::clone(&router)));
         let (stop, ending, closing) = (app.stop.clone(), connections.ending.clone(), app.closing.clone());
         let (tls, who) = (tls.clone(), (Peer(peer), place));
         // In a box, so that what speaks plainly takes no room for what would speak TLS.
         let serving = match tls {
-            None => serve(http, stream, routes, who, (stop, ending)).boxed(),
+            None => async move {
+                match hear(protocols, &stream, &who.1, &ending).await {
+                    Some(http) => serve(http, stream, routes, who, (stop, ending)).await,
+                    None => tracing::debug!("a connection ended before anything was said"),
+                }
+            }
+            .boxed(),
             Some(tls) => async move {
                 match shake_hands(&tls, stream, &who.1).await {
-                    Some(stream) => serve(http, stream, routes, who, (stop, ending)).await,
+                    Some(stream) => {
+                        let http = protocols.agreed(stream.get_ref().1.alpn_protocol());
+                        serve(http, stream, routes, who, (stop, ending)).await;
+                    }
                     None => tracing::debug!("a connection ended before it was one"),
                 }
             }
@@ -145,11 +151,19 @@ async fn shake_hands(tls: &Tls, stream: TcpStream, place: &Place) -> Option<TlsS
     }
 }
 
-fn protocols() -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(LONGEST_HEAD);
-    http.http2().timer(TokioTimer::new()).max_header_list_size(LONGEST_HEAD as u32);
-    http
+/// Looks at a client's first bytes, which stay to be read. It gets as long for them as for a request's head.
+async fn hear(protocols: Protocols, stream: &TcpStream, place: &Place, ending: &CancellationToken) -> Option<Protocol> {
+    let mut first = [0; PREFACE.len()];
+    let quiet = async {
+        ending.cancelled().await;
+        tokio::time::sleep(LINGER).await;
+    };
+    let heard = tokio::select! {
+        heard = tokio::time::timeout(HEADERS_WITHIN, stream.peek(&mut first)) => heard.ok()?.ok()?,
+        () = place.given_up() => return None,
+        () = quiet => return None,
+    };
+    Some(protocols.begun_with(&first[..heard]))
 }
 
 /// Says that there is no place, to whoever reads it at once.
@@ -165,7 +179,7 @@ type Routes = TowerToHyperService<Router>;
 /// HTTP/1 client to take another connection for the next request. A connection on which no such answer was given may be in
 /// use at any instant, so it closes only when it has been quiet for a while.
 async fn serve(
-    http: auto::Builder<TokioExecutor>,
+    http: Protocol,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     routes: Routes,
     (peer, place): (Peer, Place),
@@ -188,12 +202,32 @@ async fn serve(
             Ok::<Response<Held>, Infallible>(answer.map(|body| Held { body, _in_use: in_use, _answering: answering }))
         }
     });
-    let mut connection = pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let (io, closing) = (TokioIo::new(stream), (&uses, &place, &ending));
+    match http {
+        Protocol::Http1(http) => {
+            let connection = pin!(http.serve_connection(io, service).with_upgrades());
+            see_through(connection, |connection| connection.graceful_shutdown(), closing).await;
+        }
+        Protocol::Any(http) => {
+            // In a box, so that HTTP/1 takes no room for what would speak HTTP/2.
+            let connection = Box::pin(http.serve_connection_with_upgrades(io, service));
+            see_through(pin!(connection), |connection| connection.get_mut().as_mut().graceful_shutdown(), closing)
+                .await;
+        }
+    }
+}
+
+/// Waits for a connection's end, and tells it to end where it has to.
+async fn see_through<E: Display, C: Future<Output = Result<(), E>>>(
+    mut connection: Pin<&mut C>,
+    end: impl Fn(Pin<&mut C>),
+    (uses, place, ending): (&Uses, &Place, &CancellationToken),
+) {
     let quiet = async {
         ending.cancelled().await;
         uses.rest().await;
     };
-    // Whoever says nothing at first is none of hyper's concern until it knows which protocol is spoken.
+    // Whoever says too little at first is none of hyper's concern until it knows which protocol is spoken.
     let dawdles = async {
         tokio::time::sleep(HEADERS_WITHIN).await;
         if place.has_spoken() {
@@ -203,11 +237,11 @@ async fn serve(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = quiet => {
-            connection.as_mut().graceful_shutdown();
+            end(connection.as_mut());
             connection.await
         }
         () = async { tokio::select! { () = place.given_up() => {} () = dawdles => {} } } => {
-            connection.as_mut().graceful_shutdown();
+            end(connection.as_mut());
             if place.is_answering() {
                 connection.await
             } else {

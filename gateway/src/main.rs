@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 /// glibc's gives the memory of each batch of records back to the kernel and asks for it again; measured with
-/// `commonwatt-bench overhead`, that is a good part of what accounting costs.
+/// `commonwatt-bench compare`, that is a good part of what accounting costs.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

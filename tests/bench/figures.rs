@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::compare::{self, Comparison};
 use crate::engine::{self, Engines};
+use crate::growth::{self, Growth};
 use crate::metering::{self, Metering};
 use crate::start::{self, Starts};
 use crate::streams::{self, Streams};
@@ -16,6 +17,7 @@ pub(crate) struct Report {
     starts: Option<Starts>,
     metering: Option<Metering>,
     engines: Option<Engines>,
+    growth: Option<Growth>,
 }
 
 /// How all of it is measured.
@@ -56,6 +58,11 @@ impl Report {
 
     pub(crate) async fn engines(&mut self, arguments: &engine::Arguments) -> Result<(), String> {
         self.engines = engine::measure(arguments).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn growth(&mut self, arguments: &growth::Arguments) -> Result<(), String> {
+        self.growth = Some(growth::measure(arguments).await?);
         Ok(())
     }
 

@@ -8,6 +8,8 @@ mod engine;
 
 mod figures;
 
+mod growth;
+
 mod metering;
 
 mod node;
@@ -53,6 +55,13 @@ enum Command {
     Engine {
         #[command(flatten)]
         engine: engine::Arguments,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Measure what a request costs, and usage takes to be shown, where millions were answered before.
+    Growth {
+        #[command(flatten)]
+        growth: growth::Arguments,
         #[command(flatten)]
         output: Output,
     },
@@ -108,6 +117,7 @@ async fn main() -> ExitCode {
         Command::Streams { streams, output } => (report.streams(&streams).await, output),
         Command::Start { start, output } => (report.start(&start).await, output),
         Command::Metering { metering, output } => (report.metering(&metering).await, output),
+        Command::Growth { growth, output } => (report.growth(&growth).await, output),
         Command::Engine { engine, output } => (report.engines(&engine).await, output),
         Command::All { everything, output } => (report.all(&everything).await, output),
     };

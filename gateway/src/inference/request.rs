@@ -19,6 +19,9 @@ use crate::nodes::queue::Priority;
 pub(super) const MOST_MODELS: usize = 8;
 /// Of `service_tier`.
 pub(super) const SERVICE_TIERS: [&str; 5] = ["auto", "default", "flex", "scale", "priority"];
+/// What a connection reads at once. A body within that is a piece of its buffer, which it would keep as long as there is
+/// the request, for the stream of its answer.
+const READ_AT_ONCE: usize = 8 * 1024;
 /// The longest answer in text: an unstreamed one is one event.
 const LONGEST_TEXT: usize = 8 * 1024 * 1024;
 
@@ -152,7 +155,7 @@ impl Request {
             preference,
             parameters,
             priority,
-            body,
+            body: if body.len() < READ_AT_ONCE { Bytes::copy_from_slice(&body) } else { body },
         })
     }
 

@@ -43,7 +43,9 @@ impl Running {
     }
 
     pub(super) fn enter(self: &Arc<Self>, id: Uuid, account: Uuid) -> Entry {
-        let handle = Arc::new(Handle { account, cancelled: AtomicBool::new(false), attempts: Mutex::default() });
+        // Seldom more than one, and room for four would be kept as long as a stream lasts.
+        let attempts = Mutex::new(Vec::with_capacity(1));
+        let handle = Arc::new(Handle { account, cancelled: AtomicBool::new(false), attempts });
         self.lock().insert(id, Arc::clone(&handle));
         Entry { running: Arc::clone(self), id, handle }
     }

@@ -61,7 +61,6 @@ struct Used {
 
 impl Meter {
     fn read(&self) -> Used {
-        let used = |pid| sum(pid, |pid| processor_nanoseconds(pid) + ended_children_nanoseconds(pid));
         Used { elapsed: self.began.elapsed(), program: self.program.map(used), database: used(self.database) }
     }
 }
@@ -242,6 +241,11 @@ fn launch(name: &'static str, Arguments { peers, .. }: &Arguments, server: &Upst
         "litellm" => peer::litellm(Found::of_python(name, peers)?, server),
         _ => return None,
     })
+}
+
+/// Processor time that a process and all that it has started have used, in nanoseconds.
+pub(crate) fn used(pid: u32) -> i64 {
+    sum(pid, |pid| processor_nanoseconds(pid) + ended_children_nanoseconds(pid))
 }
 
 /// Of a process and all that it has started.

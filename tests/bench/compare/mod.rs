@@ -34,10 +34,11 @@ use arm::Arm;
 use profile::{PROFILES, Profile};
 use turn::{Machine, Skipped};
 
+pub(crate) use arm::used;
 pub(crate) use turn::Comparison;
 
 /// The gateway's, and that of all others: load, nodes, servers and the database.
-const CORES: [usize; 2] = [0, 1];
+pub(crate) const CORES: [usize; 2] = [0, 1];
 const WARM_UP: Duration = Duration::from_secs(2);
 
 #[derive(clap::Args)]
@@ -81,11 +82,7 @@ pub(crate) async fn compare(arguments: &Arguments) -> Result<Comparison, String>
 
 async fn measure(arguments: &Arguments) -> Result<Comparison, String> {
     let (server, database) = database().await;
-    for process in family(server).into_iter().chain([std::process::id()]) {
-        pin(process, CORES[1]);
-    }
-    // It would be on another machine: here it must not hold up who measures.
-    family(server).into_iter().for_each(give_way);
+    share_out(server);
     let mut arms = Arm::all(arguments).await;
     let wanted = |profile: &&Profile| {
         arguments.profiles.is_empty() || arguments.profiles.iter().any(|name| name == profile.name)
@@ -125,8 +122,17 @@ async fn warm_up(arms: &mut [Arm], profiles: &[&Profile], database: u32) -> Resu
     Ok(skipped)
 }
 
+/// Leaves the first core to whoever is measured.
+pub(crate) fn share_out(server: u32) {
+    for process in family(server).into_iter().chain([std::process::id()]) {
+        pin(process, CORES[1]);
+    }
+    // It would be on another machine: here it must not hold up who measures.
+    family(server).into_iter().for_each(give_way);
+}
+
 /// The process of the database's server, and what it is.
-async fn database() -> (u32, String) {
+pub(crate) async fn database() -> (u32, String) {
     #[expect(clippy::disallowed_methods, reason = "what `with-postgres` gives to every program that it starts")]
     let url = std::env::var("DATABASE_URL").expect("DATABASE_URL is set by `make bench`");
     let mut connection = PgConnection::connect(&url).await.expect("a database");

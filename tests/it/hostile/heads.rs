@@ -114,3 +114,22 @@ async fn whoever_never_completes_a_head_is_closed_on() {
     let healthy = gateway.client.get(gateway.url("/healthz")).send().await.unwrap();
     assert_eq!(healthy.status(), 200);
 }
+
+#[tokio::test]
+async fn what_is_spoken_is_found_however_slowly_it_begins() {
+    let gateway = Gateway::start().await;
+    // It begins as HTTP/2 does, and is not.
+    for slowly in ["", "P", "PR", "PROPFIND"] {
+        let rest = format!("{} /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", &"PROPFIND"[slowly.len()..]);
+        let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        for byte in slowly.bytes() {
+            stream.write_all(&[byte]).await.unwrap();
+            sleep(Duration::from_millis(50)).await;
+        }
+        stream.write_all(rest.as_bytes()).await.unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.unwrap();
+        assert!(said.starts_with("HTTP/1.1 405"), "{slowly}: {said}");
+    }
+}
