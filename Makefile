@@ -78,7 +78,7 @@ bench: ## Measure what a request costs, beside proxies and other gateways where 
 	@echo "all figures: $(COMMONWATT_CACHE)/bench.json"
 
 growth: build ## Measure what a request costs where a million were answered before (Linux, psql, 3 GB; COUNT says how many)
-	$(BIN)/commonwatt with-postgres -- $(BIN)/commonwatt-bench growth --requests $(or $(COUNT),1000000)
+	$(BIN)/commonwatt with-postgres -- $(BIN)/commonwatt-bench growth $(if $(COUNT),--requests $(COUNT))
 
 peers: ## Install other gateways, to be compared with this one (Python 3.10, Node, a gigabyte)
 	@tests/bench/peers/install || [ $$? -eq 3 ]

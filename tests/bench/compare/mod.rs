@@ -35,6 +35,7 @@ use profile::{PROFILES, Profile};
 use turn::{Machine, Skipped};
 
 pub(crate) use arm::used;
+pub(crate) use profile::JSON;
 pub(crate) use turn::Comparison;
 
 /// The gateway's, and that of all others: load, nodes, servers and the database.

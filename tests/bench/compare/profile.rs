@@ -16,10 +16,10 @@ const TOKENS: u32 = 32;
 const LATE: Duration = HANGS_FOR.saturating_sub(Duration::from_secs(1));
 
 /// One kind of requests at one pace.
-pub(super) struct Profile {
+pub(crate) struct Profile {
     pub(super) name: &'static str,
     pub(super) meaning: &'static str,
-    pub(super) pace: Pace,
+    pub(crate) pace: Pace,
     streamed: bool,
     tokens: u32,
     every_us: u64,
@@ -28,7 +28,7 @@ pub(super) struct Profile {
 }
 
 /// What most are: an answer in one piece.
-const JSON: Profile = Profile {
+pub(crate) const JSON: Profile = Profile {
     name: "json",
     meaning: "answers in one piece, 16 clients that ask again at once",
     pace: Pace::Closed { clients: 16 },
@@ -94,7 +94,7 @@ pub(super) const PROFILES: [Profile; 8] = [
 ];
 
 impl Profile {
-    pub(super) fn ask(&self) -> Ask {
+    pub(crate) fn ask(&self) -> Ask {
         let Self { tokens, every_us, trouble, .. } = *self;
         let order = Order { tokens, every_us, trouble, ..Order::default() };
         let ask = if self.streamed { Ask::stream(order) } else { Ask::whole(order) };

@@ -5,11 +5,13 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use serde::Serialize;
+use tests::books::number;
 use tests::{Gateway, MODEL};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use uuid::Uuid;
 
+use super::Cost;
 use crate::figures::say;
 
 const DAYS: u64 = 30;
@@ -31,7 +33,7 @@ pub(crate) struct Filled {
 impl Filled {
     /// Makes so many requests up, as `make million` does.
     pub(super) async fn fill(gateway: &Gateway, requests: u64) -> Self {
-        let begun = Instant::now();
+        let (begun, database) = (Instant::now(), &gateway.database);
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("operations/million");
         let file = |name: &str| format!("begin;\n\\i {}\ncommit;\n", folder.join(name).display());
         // Four of five are the first account's, of which `requests` speaks there.
@@ -41,12 +43,12 @@ impl Filled {
             script += &format!("\\set day {day}\n{}", file("day.sql"));
         }
         script += "alter table postings enable trigger events_add_up_to_zero;\nvacuum analyze;\ncheckpoint;\n";
-        psql(&gateway.database.url, &script).await;
+        psql(&database.url, &script).await;
         let mut rows = Vec::new();
         for table in TABLES {
-            rows.push((table.to_owned(), number(gateway, &format!("select count(*) from {table}")).await));
+            rows.push((table.to_owned(), number(database, &format!("select count(*) from {table}")).await));
         }
-        let bytes = number(gateway, "select pg_database_size(current_database())").await;
+        let bytes = number(database, "select pg_database_size(current_database())").await;
         let filled = Self { rows, bytes, seconds: begun.elapsed().as_secs(), since: Uuid::now_v7() };
         filled.print();
         filled
@@ -56,13 +58,15 @@ impl Filled {
     ///
     /// # Errors
     /// What is wrong.
-    pub(super) async fn check(&self, gateway: &Gateway, answered: usize, tokens: u32) -> Result<(), String> {
-        let asked = format!("from requests where id >= '{}' and outcome = 'completed'", self.since);
-        let rows = number(gateway, &format!("select count(*) {asked}")).await;
-        let booked = number(gateway, &format!("select coalesce(sum(completion_tokens), 0)::bigint {asked}")).await;
-        let expected = [answered as i64, answered as i64 * i64::from(tokens)];
-        if [rows, booked] != expected {
-            return Err(format!("{rows} rows with {booked} tokens were booked, and not {expected:?}"));
+    pub(super) async fn check(&self, gateway: &Gateway, asked: &[Cost]) -> Result<(), String> {
+        let database = &gateway.database;
+        let booked = format!("from requests where id >= '{}' and outcome = 'completed'", self.since);
+        let rows = number(database, &format!("select count(*) {booked}")).await;
+        let tokens = number(database, &format!("select coalesce(sum(completion_tokens), 0)::bigint {booked}")).await;
+        let answered: usize = asked.iter().map(|cost| cost.requests).sum();
+        let expected = [answered as i64, asked.iter().map(|cost| cost.tokens.cast_signed()).sum()];
+        if [rows, tokens] != expected {
+            return Err(format!("{rows} rows with {tokens} tokens were booked, and not {expected:?}"));
         }
         say(&gateway.admin(&["audit"]).await);
         Ok(())
@@ -85,11 +89,4 @@ async fn psql(url: &str, script: &str) {
     let mut child = command.spawn().expect("psql, of Debian's package postgresql-client");
     child.stdin.take().expect("piped").write_all(script.as_bytes()).await.expect("psql reads");
     assert!(child.wait().await.expect("psql ends").success(), "psql says why above");
-}
-
-#[expect(clippy::disallowed_methods, reason = "what is asked here is asked nowhere else")]
-async fn number(gateway: &Gateway, query: &str) -> i64 {
-    let (number,): (i64,) =
-        sqlx::query_as(sqlx::AssertSqlSafe(query)).fetch_one(&gateway.database.pool).await.expect("a number");
-    number
 }

@@ -8,19 +8,15 @@ mod usage;
 use std::time::Duration;
 
 use serde::Serialize;
-use tests::load::{Ask, Pace};
-use tests::mock::Order;
 use tests::pin;
 
-use crate::compare::{CORES, database, share_out, used};
+use crate::compare::{CORES, JSON, database, share_out, used};
 use crate::figures::{median, say, verdict};
 use crate::side::Side;
 use filled::Filled;
 use usage::Call;
 
 const NODES: usize = 2;
-const TOKENS: u32 = 32;
-const PACE: Pace = Pace::Closed { clients: 16 };
 const WARM_UP: Duration = Duration::from_secs(5);
 
 /// Of what a request costs on an empty database, in percent.
@@ -57,6 +53,7 @@ struct Turn {
 #[derive(Clone, Copy, Serialize)]
 struct Cost {
     requests: usize,
+    tokens: u64,
     gateway: i64,
     database: i64,
 }
@@ -74,7 +71,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> Result<Growth, String> {
     let usage = usage::measure(full.gateway()).await;
     let during = Duration::from_secs(arguments.seconds);
     cost(&mut empty, WARM_UP, server).await;
-    let mut answered = cost(&mut full, WARM_UP, server).await.requests;
+    let mut asked = vec![cost(&mut full, WARM_UP, server).await];
     let mut turns = Vec::new();
     for round in 0..arguments.rounds {
         let turn = async |side| cost(side, during, server).await;
@@ -85,12 +82,12 @@ pub(crate) async fn measure(arguments: &Arguments) -> Result<Growth, String> {
             let first = turn(&mut full).await;
             (turn(&mut empty).await, first)
         };
-        answered += costs.1.requests;
+        asked.push(costs.1);
         turns.push(Turn { empty: costs.0, filled: costs.1 });
         say(&format!("round {} of {} is over", round + 1, arguments.rounds));
     }
     empty.check().await?;
-    filled.check(full.gateway(), answered, TOKENS).await?;
+    filled.check(full.gateway(), &asked).await?;
     let growth = Growth { filled, turns, usage };
     growth.print();
     Ok(growth)
@@ -106,11 +103,12 @@ async fn start() -> Side {
 async fn cost(side: &mut Side, during: Duration, server: u32) -> Cost {
     let read = |side: &Side| (used(side.gateway().pid()), used(server));
     let before = read(side);
-    let order = Order { tokens: TOKENS, ..Order::default() };
-    let requests = side.load(PACE, during, move |_| Ask::whole(order)).await.len();
+    let ask = JSON.ask();
+    let seen = side.load(JSON.pace, during, move |_| ask.clone()).await;
+    let (requests, tokens) = (seen.len(), seen.iter().map(|seen| seen.tokens).sum());
     side.signed().await;
     let after = read(side);
-    Cost { requests, gateway: after.0 - before.0, database: after.1 - before.1 }
+    Cost { requests, tokens, gateway: after.0 - before.0, database: after.1 - before.1 }
 }
 
 impl Cost {

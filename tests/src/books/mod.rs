@@ -17,7 +17,7 @@ use crate::load::Seen;
 use crate::mock::Fact;
 use crate::{Database, Gateway, eventually};
 
-pub use ledger::{balance, leases_left, unsigned};
+pub use ledger::{balance, leases_left, number, unsigned};
 
 /// What a token costs where no node names a price.
 pub const LIST_PRICE: Price =
