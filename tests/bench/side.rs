@@ -1,12 +1,17 @@
-//! One gateway with its mock nodes, its clients and its books.
+//! One gateway with what computes its answers, its clients and its books.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tests::books::{LIST_PRICE, Row, audit, shipped, unsigned};
 use tests::load::{Ask, Clients, Load, Pace, Seen, begin};
-use tests::mock::{Mock, MockOffer};
-use tests::{Database, Gateway, eventually};
+use tests::mock::{Fact, Mock, MockOffer, Order};
+use tests::{Database, Gateway, MODEL, eventually};
+
+/// What an attached server computes at once: more than any load asks for.
+const SLOTS: u32 = 1000;
 
 /// So many complaints are worth reading.
 const SHOWN: usize = 12;
@@ -16,7 +21,8 @@ const SIGNED_WITHIN: Duration = Duration::from_secs(60);
 
 pub(crate) struct Side {
     gateways: Vec<Gateway>,
-    mock: Mock,
+    /// Its nodes; none where a server is attached, which writes nothing down.
+    mock: Option<Mock>,
     clients: Arc<Clients>,
     /// Everything that clients saw so far.
     seen: Vec<Seen>,
@@ -31,13 +37,32 @@ impl Side {
 
     /// The same with settings of its own, as environment variables.
     pub(crate) async fn start_with(governed: bool, nodes: usize, settings: &[(&str, &str)]) -> Self {
+        let mut side = Self::alone(governed, settings).await;
+        side.mock = Some(Mock::join(&side.gateways, MockOffer { nodes, ..MockOffer::default() }).await);
+        side
+    }
+
+    /// Starts a gateway in the same way, and attaches a server to it that is no node.
+    pub(crate) async fn attached(governed: bool, server: SocketAddr, settings: &[(&str, &str)]) -> Self {
+        let allowed = [("COMMONWATT_ALLOWED_NETWORKS", "127.0.0.0/8")];
+        let side = Self::alone(governed, &[settings, &allowed].concat()).await;
+        let model = json!({"name": MODEL, "upstream_name": MODEL, "context_length": 4096, "price": LIST_PRICE});
+        let body = json!({"name": "server", "url": format!("http://{server}/v1"), "models": [model], "slots": SLOTS});
+        let gateway = side.gateway();
+        let attach = gateway.client.post(gateway.url("/api/attached")).bearer_auth(&gateway.management_key);
+        let attached = attach.json(&body).send().await.expect("an answer");
+        assert!(attached.status().is_success(), "{}", attached.text().await.unwrap_or_default());
+        gateway.nodes(1).await;
+        side
+    }
+
+    async fn alone(governed: bool, settings: &[(&str, &str)]) -> Self {
         let metering = if governed { "on" } else { "off" };
         let database = Database::create().await;
         let gateways =
             vec![Gateway::start_with(database, &[settings, &[("COMMONWATT_METERING", metering)]].concat()).await];
-        let mock = Mock::join(&gateways, MockOffer { nodes, ..MockOffer::default() }).await;
         let clients = Arc::new(Clients::new(&gateways, &gateways[0].key));
-        Self { gateways, mock, clients, seen: Vec::new(), governed }
+        Self { gateways, mock: None, clients, seen: Vec::new(), governed }
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {
@@ -76,8 +101,22 @@ impl Side {
         eventually("the receipts", SIGNED_WITHIN, || async { (unsigned(database).await == 0).then_some(()) }).await;
     }
 
-    /// No figure without right books: every request was answered, and has one row, with the mock node's count of tokens,
-    /// and the ledger adds up. Returns the rows, of which there are none where nothing is accounted for.
+    /// What was computed, as the nodes wrote it down. What an attached server sent is what its clients saw, and a prompt has
+    /// the tokens that were ordered.
+    fn facts(&self) -> Vec<Fact> {
+        let computed = |seen: &Seen| {
+            let prompt_tokens = Order::default().prompt_tokens;
+            let (request, tokens, whole) = (seen.request?, seen.tokens, seen.done);
+            Some(Fact { request, attempt: 1, prompt_tokens, tokens, whole, began_us: 0, ended_us: 0 })
+        };
+        match &self.mock {
+            Some(mock) => mock.facts(),
+            None => self.seen.iter().filter_map(computed).collect(),
+        }
+    }
+
+    /// No figure without right books: every request was answered, and has one row, with the tokens that were
+    /// computed, and the ledger adds up. Returns the rows, of which there are none where nothing is accounted for.
     ///
     /// # Errors
     /// What is wrong.
@@ -87,7 +126,7 @@ impl Side {
             unanswered.map(|seen| format!("not answered: status {}, code {:?}", seen.status, seen.code)).collect();
         let mut rows = Vec::new();
         if self.governed {
-            let audit = audit(&self.gateway().database, &self.seen, &self.mock.facts(), LIST_PRICE).await;
+            let audit = audit(&self.gateway().database, &self.seen, &self.facts(), LIST_PRICE).await;
             if audit.rows.len() != self.seen.len() {
                 wrong.push(format!("{} requests, but {audit}", self.seen.len()));
             }

@@ -51,6 +51,14 @@ async fn an_attached_server_answers_like_a_node_and_is_billed() {
     let text = stream.text().await.unwrap();
     assert!(text.ends_with("data: [DONE]\n\n") && text.contains("\"usage\":{\"prompt_tokens\""), "{text}");
 
+    let unasked = gateway.chat(&asked(json!({"stream": true}))).await;
+    let id = unasked.headers()["x-commonwatt-request-id"].to_str().unwrap().to_owned();
+    assert!(unasked.text().await.unwrap().ends_with("data: [DONE]\n\n"));
+    let row = gateway.request(&id).await;
+    for what in ["prompt_tokens", "completion_tokens"] {
+        assert_eq!(row[what], alone["usage"][what], "the server has said so after the last piece: {row}");
+    }
+
     let wrong = gateway.chat(&asked(json!({"temperature": 9}))).await;
     assert_eq!(wrong.status(), 400);
     let wrong: Value = wrong.json().await.unwrap();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Request as HttpRequest, Response, StatusCode};
 use openapi::continuation::{CONTINUE_PATH, Continuation};
 use openapi::error::{ApiError, ErrorBody};
@@ -61,7 +61,9 @@ fn make(
     (request, body): (&Request, Bytes),
     call: Call,
 ) -> anyhow::Result<HttpRequest<Full<Bytes>>> {
-    let ticket = node.ticket(&app.secrets, &call)?;
+    let mut ticket = HeaderValue::try_from(node.ticket(&app.secrets, &call)?)?;
+    // No other call has the same: it would only push others out of HTTP/2's table of what may come again.
+    ticket.set_sensitive(true);
     let (path, body) = ask(request, body, said)?;
     let mut made = HttpRequest::post(path).header(CONTENT_TYPE, "application/json").header(TICKET_HEADER, ticket);
     if let Some(trace) = call.trace {

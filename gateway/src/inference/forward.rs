@@ -148,6 +148,8 @@ pub(super) struct Events {
     body: NodeBody,
     scanner: Scanner,
     ready: VecDeque<Event>,
+    /// What the node has used for the first of them, where that was read to find out whether the answer begins.
+    begins_with: Option<UsageFrame>,
     watch: StallWatch,
     /// It has waited for the bytes that come next before, and was asked to do something else.
     listens: bool,
@@ -160,7 +162,7 @@ impl Events {
     /// long as that takes. No event may have more than `longest` bytes.
     pub(super) fn new(body: NodeBody, watch: StallWatch, tokens: u64, longest: usize) -> Self {
         let (scanner, ready) = (Scanner::new(longest), VecDeque::new());
-        Self { body, scanner, ready, watch, listens: false, tokens }
+        Self { body, scanner, ready, begins_with: None, watch, listens: false, tokens }
     }
 
     /// Waits until the answer begins. Nothing is lost when this is dropped half way.
@@ -177,6 +179,8 @@ impl Events {
                     if frame.completion_tokens == 0 && frame.finish_reason.is_none() {
                         return Ok(Beginning::Used(frame));
                     }
+                    self.begins_with = Some(frame);
+                    return Ok(Beginning::Begun);
                 }
                 None if event.data().is_none() => {
                     self.heed(&event);
@@ -205,6 +209,9 @@ impl Events {
     /// # Errors
     /// What the node did wrong.
     pub(super) async fn next(&mut self, meter: &mut Meter) -> Result<Option<Event>, Broken> {
+        if let Some(frame) = self.begins_with.take() {
+            self.used(frame, meter)?;
+        }
         loop {
             let event = match self.ready.pop_front() {
                 Some(event) => event,
@@ -212,20 +219,22 @@ impl Events {
                 None => return Ok(None),
             };
             match event.name() {
-                Some(USAGE_EVENT) => {
-                    let frame = usage(&event)?;
-                    if frame.completion_tokens > std::mem::replace(&mut self.tokens, frame.completion_tokens)
-                        && let Some(gap) = self.watch.token(Instant::now())
-                    {
-                        meter.paused(gap);
-                    }
-                    meter.observe(frame)?;
-                }
+                Some(USAGE_EVENT) => self.used(usage(&event)?, meter)?,
                 None if self.heed(&event) => {}
                 Some("error") => return Err(Broken::said(event.data())),
                 _ => return Ok(Some(event)),
             }
         }
+    }
+
+    /// Tells the meter what the node has used, and how long it has paused if there is a token more.
+    fn used(&mut self, frame: UsageFrame, meter: &mut Meter) -> Result<(), String> {
+        if frame.completion_tokens > std::mem::replace(&mut self.tokens, frame.completion_tokens)
+            && let Some(gap) = self.watch.token(Instant::now())
+        {
+            meter.paused(gap);
+        }
+        meter.observe(frame)
     }
 
     /// Takes note of a node's word that it waits. False when the event is something else.

@@ -47,6 +47,12 @@ impl Said {
             choice.opened = true;
             choice.finished |= heard.finishes;
         }
+        self.is_delivered(most_prompt, most);
+    }
+
+    /// The client has everything that was said until now: what is paid for, within these bounds. Some servers say only at the
+    /// very end, after the last piece, how many tokens there were.
+    pub(super) fn is_delivered(&mut self, most_prompt: u64, most: u64) {
         self.delivered = BilledTokens {
             prompt: self.count.prompt(most_prompt),
             cached: 0,
@@ -154,6 +160,19 @@ mod tests {
         let so_far = ChoiceSoFar { token_ids: vec![5, 6, 7], text_bytes: 4, logprobs: 0, opened: true, finished: true };
         assert_eq!(said.so_far().choices, [so_far]);
         assert_eq!((said.delivered().prompt, said.delivered().completion), (9, 3));
+    }
+
+    #[test]
+    fn what_is_said_after_the_last_piece_counts_once_the_client_has_it() {
+        let mut said = Said::default();
+        said.frame(&UsageFrame { prompt_tokens: 65, ..frame(1, &[5]) }, &model());
+        said.piece(r#"{"choices":[{"delta":{"content":"ab"}}]}"#, 100, 100);
+        said.frame(&frame(3, &[6, 7]), &model());
+        assert_eq!((said.delivered().prompt, said.delivered().completion), (65, 1), "the client has the first piece");
+        said.is_delivered(100, 100);
+        assert_eq!((said.delivered().prompt, said.delivered().completion), (9, 3));
+        said.is_delivered(5, 2);
+        assert_eq!((said.delivered().prompt, said.delivered().completion), (5, 2), "within what may be paid for");
     }
 
     #[test]

@@ -90,15 +90,15 @@ pub fn read<Claims: DeserializeOwned>(statement: &str, keys: &[Vec<u8>]) -> anyh
     // A statement has no audience and no end.
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
-    let mut refused = anyhow!("the node has no key");
+    let mut refused = None;
     for public in keys {
         let key = DecodingKey::from_ed_components(&BASE64_URL_SAFE_NO_PAD.encode(public))?;
         match jsonwebtoken::decode::<Claims>(statement, &key, &validation) {
             Ok(said) => return Ok((said.claims, public.clone())),
-            Err(error) => refused = error.into(),
+            Err(error) => refused = Some(error),
         }
     }
-    Err(refused)
+    Err(refused.map_or_else(|| anyhow!("the node has no key"), Into::into))
 }
 
 /// Asks the database until it answers. What it refuses for good is said, and left out.

@@ -74,7 +74,8 @@ const fn of(name: &'static str, bits_e4: u64, precision: Precision) -> Quantisat
 impl Quantisation {
     /// The quantisation of a name such as `Q4_1`, in small or capital letters.
     pub fn named(name: &str) -> Option<Self> {
-        QUANTISATIONS.into_iter().find(|known| known.name.eq_ignore_ascii_case(name.trim()))
+        let name = name.trim();
+        QUANTISATIONS.iter().find(|known| known.name.eq_ignore_ascii_case(name)).copied()
     }
 
     /// The parameters that so many bytes of weights hold.

@@ -50,8 +50,22 @@ impl<'a> Object<'a> {
     }
 
     pub(super) fn text(&self) -> String {
-        let fields: Vec<String> = self.fields.iter().map(|(name, value)| format!("{}:{value}", json(name))).collect();
-        format!("{{{}}}", fields.join(","))
+        let mut text = String::new();
+        self.write(&mut text);
+        text
+    }
+
+    /// Adds its text to another.
+    pub(super) fn write(&self, to: &mut String) {
+        let mut before = '{';
+        for (name, value) in &self.fields {
+            to.push(before);
+            to.push_str(&json(name));
+            to.push(':');
+            to.push_str(value);
+            before = ',';
+        }
+        to.push_str(if self.fields.is_empty() { "{}" } else { "}" });
     }
 }
 
@@ -65,6 +79,10 @@ pub(super) fn inner(value: &str) -> &str {
     value.get(1..value.len().saturating_sub(1)).unwrap_or_default()
 }
 
+/// A field's name, as it stands in the text where nothing in it is escaped.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
 struct Reader;
 
 impl<'de> Visitor<'de> for Reader {
@@ -76,7 +94,7 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut object = Object::default();
-        while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+        while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &RawValue>()? {
             object.set(name, value.get());
             if object.fields.len() > MOST_FIELDS {
                 return Err(A::Error::custom(format!("an object has more than {MOST_FIELDS} fields")));

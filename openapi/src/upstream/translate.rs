@@ -1,4 +1,4 @@
-//! From the upstream's events to the node's: the answer under our names, with a usage frame before each piece of it.
+//! From the upstream's events to the node's: the answer under our names, with a usage frame before its pieces.
 
 use super::answer::Answer;
 use super::json::{Object, json};
@@ -46,8 +46,14 @@ pub struct Translator {
     /// The upstream's own, marked as such.
     fingerprint: Option<String>,
     stream_bytes: usize,
-    /// Nothing is written any more.
+    /// Pieces for the client that were not written yet.
+    pieces: String,
+    /// Something has come of which no frame has told.
+    untold: bool,
+    /// Nothing is taken any more.
     over: bool,
+    /// Its end is written, or never will be.
+    ended: bool,
 }
 
 impl Translator {
@@ -60,22 +66,54 @@ impl Translator {
             limits,
             fingerprint: None,
             stream_bytes: 0,
+            pieces: String::new(),
+            untold: false,
             over: false,
+            ended: false,
         }
     }
 
-    /// Takes an event and gives the bytes to send on, if any. `energy` says what so many tokens have taken. After the
-    /// upstream's `[DONE]` the answer is complete and nothing more comes of it, as after an error.
+    /// Takes an event and gives the bytes to send on, if any: see [`take`](Self::take) and [`write`](Self::write).
     ///
     /// # Errors
     /// What the upstream did wrong.
     pub fn push(&mut self, event: &Event, energy: impl Fn(Tokens) -> Energy) -> Result<Vec<u8>, TranslateError> {
+        self.take(event)?;
+        Ok(self.write(energy))
+    }
+
+    /// Takes an event. After the upstream's `[DONE]` the answer is complete and nothing more comes of it, as after an error.
+    ///
+    /// # Errors
+    /// What the upstream did wrong.
+    pub fn take(&mut self, event: &Event) -> Result<(), TranslateError> {
         if self.over {
-            return Ok(Vec::new());
+            return Ok(());
         }
-        let written = self.event(event, &energy);
-        self.over |= written.is_err();
-        written
+        let taken = self.event(event);
+        (self.over, self.ended) = (self.over || taken.is_err(), taken.is_err());
+        taken
+    }
+
+    /// The bytes to send on for all that was taken since the last time, if any: what came at once gets one frame. `energy` says
+    /// what so many tokens have taken.
+    pub fn write(&mut self, energy: impl Fn(Tokens) -> Energy) -> Vec<u8> {
+        let mut written = String::new();
+        // Where the end is there too, its frame tells what no piece follows.
+        if std::mem::take(&mut self.untold) && !(self.over && self.pieces.is_empty()) {
+            let tokens = self.tally.so_far();
+            written = frame(tokens, energy(tokens), None);
+            written.push_str(&std::mem::take(&mut self.pieces));
+        }
+        if self.over && !std::mem::replace(&mut self.ended, true) {
+            written.push_str(&self.ending(&energy));
+        }
+        written.into_bytes()
+    }
+
+    /// True when nothing that comes counts any more.
+    pub fn is_over(&self) -> bool {
+        self.over
     }
 
     /// The upstream's body has ended: completes an answer that has come to its end without a `[DONE]`.
@@ -83,11 +121,10 @@ impl Translator {
     /// # Errors
     /// When a choice is not at its end.
     pub fn finish(&mut self, energy: impl Fn(Tokens) -> Energy) -> Result<Vec<u8>, TranslateError> {
-        if self.over {
-            return Ok(Vec::new());
+        if !self.over {
+            self.end()?;
         }
-        self.over = true;
-        self.end(&energy)
+        Ok(self.write(energy))
     }
 
     /// The answer may have no more than it has: ends every choice with the `finish_reason` `length`, and the answer.
@@ -95,11 +132,8 @@ impl Translator {
     /// # Errors
     /// None of an answer that is under way.
     pub fn end_at_limit(&mut self, energy: impl Fn(Tokens) -> Energy) -> Result<Vec<u8>, TranslateError> {
-        let mut written = Vec::new();
-        if self.over {
-            return Ok(written);
-        }
-        for index in self.answer.open() {
+        let open = if self.over { Vec::new() } else { self.answer.open() };
+        for index in open {
             let nothing = match self.facts.endpoint {
                 Endpoint::Chat => r#""delta":{}"#,
                 Endpoint::Completion => r#""text":"""#,
@@ -107,11 +141,9 @@ impl Translator {
             let choice = format!(r#"{{"index":{index},{nothing},"logprobs":null,"finish_reason":"length"}}"#);
             let object = json(self.facts.endpoint.piece());
             let head = r#""id":"","object":"#;
-            written.extend(self.chunk(&format!("{{{head}{object},\"choices\":[{choice}]}}"), &energy)?);
+            self.chunk(&format!("{{{head}{object},\"choices\":[{choice}]}}"))?;
         }
-        self.over = true;
-        written.extend(self.end(&energy)?);
-        Ok(written)
+        self.finish(energy)
     }
 
     /// What was used so far: of an answer that is complete, all of it.
@@ -125,7 +157,7 @@ impl Translator {
         self.answer.is_finished()
     }
 
-    fn event(&mut self, event: &Event, energy: &impl Fn(Tokens) -> Energy) -> Result<Vec<u8>, TranslateError> {
+    fn event(&mut self, event: &Event) -> Result<(), TranslateError> {
         self.stream_bytes += event.raw.len();
         if event.raw.len() > self.limits.event_bytes {
             return Err(TranslateError::LongEvent(self.limits.event_bytes));
@@ -139,33 +171,30 @@ impl Translator {
             return Err(TranslateError::Reported(echo(error.trim())));
         }
         match (event.name(), event.data().map(str::trim)) {
-            (Some("message"), Some("[DONE]")) => {
-                self.over = true;
-                self.end(energy)
-            }
+            (Some("message"), Some("[DONE]")) => self.end(),
             // llama.cpp's first word on a list of prompts.
-            (Some("message"), Some("null")) => Ok(Vec::new()),
-            (Some("message"), Some(data)) => self.chunk(data, energy),
+            (Some("message"), Some("null")) => Ok(()),
+            (Some("message"), Some(data)) => self.chunk(data),
             (Some("error"), data) => Err(TranslateError::Reported(echo(data.unwrap_or_default()))),
-            _ => Ok(Vec::new()),
+            _ => Ok(()),
         }
     }
 
-    fn chunk(&mut self, data: &str, energy: &impl Fn(Tokens) -> Energy) -> Result<Vec<u8>, TranslateError> {
+    fn chunk(&mut self, data: &str) -> Result<(), TranslateError> {
         let mut chunk = Object::parse(data).map_err(|error| TranslateError::NoJson(error.to_string()))?;
         if let Some(reported) = reported(&chunk) {
             return Err(TranslateError::Reported(reported));
         }
-        if let Some(fingerprint) = chunk.read::<String>("system_fingerprint").filter(|own| !own.is_empty()) {
-            self.fingerprint = Some(format!("upstream-{}", echo(&fingerprint)));
+        if self.fingerprint.is_none() {
+            let own = chunk.read::<String>("system_fingerprint").filter(|own| !own.is_empty());
+            self.fingerprint = own.map(|own| format!("upstream-{}", echo(&own)));
         }
-        if !self.take(&chunk)? {
-            return Ok(Vec::new());
+        if !self.read(&chunk)? {
+            return Ok(());
         }
-        let tokens = self.tally.so_far();
-        let frame = frame(tokens, energy(tokens), None);
+        self.untold = true;
         if !self.facts.stream {
-            return Ok(frame.into_bytes());
+            return Ok(());
         }
         self.name(&mut chunk);
         // With `include_usage`, OpenAI writes `"usage": null` on every piece but the last.
@@ -174,11 +203,14 @@ impl Translator {
         } else {
             chunk.remove("usage");
         }
-        Ok(format!("{frame}data: {}\n\n", chunk.text()).into_bytes())
+        self.pieces.push_str("data: ");
+        chunk.write(&mut self.pieces);
+        self.pieces.push_str("\n\n");
+        Ok(())
     }
 
     /// Reads choices and usage of a chunk; true when there is something in it for the client.
-    fn take(&mut self, chunk: &Object<'_>) -> Result<bool, TranslateError> {
+    fn read(&mut self, chunk: &Object<'_>) -> Result<bool, TranslateError> {
         let choices = chunk.get("choices").ok_or(TranslateError::NotOpenAi("it has no choices"))?;
         let choices: Vec<Object<'_>> = serde_json::from_str(choices)
             .map_err(|_| TranslateError::NotOpenAi("its choices are no list of objects"))?;
@@ -201,10 +233,14 @@ impl Translator {
         Ok(is_news)
     }
 
-    fn end(&mut self, energy: &impl Fn(Tokens) -> Energy) -> Result<Vec<u8>, TranslateError> {
-        if !self.answer.is_finished() {
-            return Err(TranslateError::Early);
-        }
+    /// The upstream has said everything.
+    fn end(&mut self) -> Result<(), TranslateError> {
+        self.over = true;
+        self.ended = !self.answer.is_finished();
+        if self.ended { Err(TranslateError::Early) } else { Ok(()) }
+    }
+
+    fn ending(&mut self, energy: &impl Fn(Tokens) -> Energy) -> String {
         let tokens = self.tally.total();
         let energy = energy(tokens);
         let usage = self.usage(tokens, &energy);
@@ -217,7 +253,7 @@ impl Translator {
                 self.event_of(self.facts.endpoint.object(), &choices, &usage)
             }
         };
-        Ok((frame + &ending).into_bytes())
+        frame + &ending
     }
 
     fn usage(&self, tokens: Tokens, energy: &Energy) -> String {
@@ -270,7 +306,7 @@ fn reported(chunk: &Object<'_>) -> Option<String> {
     };
     match chunk.get("error") {
         Some(error) => Some(message(error)),
-        None if chunk.read::<String>("object").as_deref() == Some("error") => Some(message(&chunk.text())),
+        None if chunk.get("object") == Some("\"error\"") => Some(message(&chunk.text())),
         None => None,
     }
 }

@@ -16,17 +16,43 @@ use crate::figures::quantile;
 use crate::side::Side;
 use crate::upstream::Upstream;
 
-/// All there can be, as they stand in tables: the server itself, what stands in front of it, and ours.
-pub(super) const ARMS: [&str; 8] =
-    ["direct", "nginx", "haproxy", "sglang-router", "portkey", "litellm", "bare", "governed"];
+/// All there can be, as they stand in tables: the server itself, what stands in front of it, and ours, with it attached and with
+/// nodes of its own.
+pub(super) const ARMS: [&str; 10] = [
+    "direct",
+    "nginx",
+    "haproxy",
+    "sglang-router",
+    "portkey",
+    "litellm",
+    "attached-bare",
+    "attached-governed",
+    "bare",
+    "governed",
+];
 /// Other gateways among them.
 pub(super) const PEERS: [&str; 3] = ["sglang-router", "portkey", "litellm"];
 
 const NODES: usize = 2;
 
+/// Our gateway, whatever computes its answers.
+fn is_ours(arm: &str) -> bool {
+    is_governed(arm) || arm.ends_with("bare")
+}
+
+/// It accounts for everything.
+pub(super) fn is_governed(arm: &str) -> bool {
+    arm.ends_with("governed")
+}
+
+/// It has the server itself behind it, as the others have, and no nodes.
+fn is_attached(arm: &str) -> bool {
+    arm.starts_with("attached")
+}
+
 /// It is somebody else's program.
 pub(super) fn is_of_others(arm: &str) -> bool {
-    !["direct", "bare", "governed"].contains(&arm)
+    !is_ours(arm) && arm != "direct"
 }
 
 pub(super) struct Arm {
@@ -74,7 +100,7 @@ impl Arm {
         for name in ARMS.into_iter().filter(|name| *name == "direct" || wanted(name)) {
             let arm = match name {
                 "direct" => Some(Self::direct(&server)),
-                "bare" | "governed" => Some(Self::ours(name).await),
+                ours if is_ours(ours) => Some(Self::ours(name, &server).await),
                 _ => match launch(name, arguments, &server) {
                     Some(launch) => Some(Self::behind(name, launch.start().await, &server)),
                     None => None,
@@ -97,9 +123,14 @@ impl Arm {
         Self { name, version, kind: Kind::Plain { clients, proxy: Some(proxy), _server: Arc::clone(server) } }
     }
 
-    async fn ours(name: &'static str) -> Self {
+    async fn ours(name: &'static str, server: &Upstream) -> Self {
         // One runtime thread, as there is one core.
-        let side = Side::start_with(name == "governed", NODES, &[("TOKIO_WORKER_THREADS", "1")]).await;
+        let settings = [("TOKIO_WORKER_THREADS", "1")];
+        let side = if is_attached(name) {
+            Side::attached(is_governed(name), server.address, &settings).await
+        } else {
+            Side::start_with(is_governed(name), NODES, &settings).await
+        };
         pin(side.gateway().pid(), CORES[0]);
         Self { name, version: env!("CARGO_PKG_VERSION").to_owned(), kind: Kind::Ours(side) }
     }
@@ -149,6 +180,9 @@ impl Arm {
         during: Duration,
         database: u32,
     ) -> Result<Option<String>, String> {
+        if is_attached(self.name) && profile.trouble.is_some() {
+            return Ok(Some("there is no other server that could answer".to_owned()));
+        }
         let ease = profile.at_ease();
         let mut carried = self.carries(&ease, during, database).await;
         if let Pace::Open { per_second } = profile.pace

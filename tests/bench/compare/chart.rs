@@ -1,12 +1,12 @@
 //! The summary as a picture: processor time of each program, as a multiple of nginx's.
 
-use super::arm::{PEERS, is_of_others};
+use super::arm::{PEERS, is_governed, is_of_others};
 use super::summary::{Group, hundredths};
 
 const WIDTH: i64 = 880;
 /// Where bars begin, and how long the longest may be.
-const LEFT: i64 = 120;
-const LONGEST: i64 = 660;
+const LEFT: i64 = 130;
+const LONGEST: i64 = 650;
 const BAR: i64 = 14;
 const STEP: i64 = 19;
 const TITLE: i64 = 30;
@@ -77,12 +77,14 @@ fn bar(arm: &str, ratio: i64, (to, y): (i64, i64)) -> String {
     )
 }
 
-fn class(arm: &str) -> &str {
+fn class(arm: &str) -> &'static str {
     if PEERS.contains(&arm) {
         "peer"
     } else if is_of_others(arm) {
         "proxy"
+    } else if is_governed(arm) {
+        "governed"
     } else {
-        arm
+        "bare"
     }
 }

@@ -50,7 +50,8 @@ pub(crate) struct Arguments {
     /// Seconds that a turn takes.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// Only these, by name: nginx, haproxy, sglang-router, portkey, litellm, bare, governed.
+    /// Only these, by name: nginx, haproxy, sglang-router, portkey, litellm, attached-bare, attached-governed,
+    /// bare, governed.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Only these kinds of requests, by name.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::arm::is_of_others;
+use super::arm::{is_governed, is_of_others};
 use super::chart;
 use super::summary::{FLOOR, Group, Range, Row, hundredths, mebibytes, summary};
 use super::target::judged;
@@ -141,7 +141,7 @@ fn cost(row: &Row) -> String {
         Some(_) if row.arm == FLOOR => "1".to_owned(),
         ratio => ratio.map_or_else(String::new, |range| spread(range, hundredths)),
     };
-    let database = if row.arm == "governed" { whole(row.database) } else { String::new() };
+    let database = if is_governed(row.arm) { whole(row.database) } else { String::new() };
     format!("{} | {processor} | {ratio} | {database}", row.arm)
 }
 

@@ -81,8 +81,8 @@ impl Answer {
     /// The next bytes; none after the end.
     async fn piece(&mut self) -> Result<Option<Bytes>, String> {
         while !self.over {
-            if self.allowance.ends(self.translator.tokens().completion) && !self.translator.is_finished() {
-                return self.cut().map(Some);
+            if self.has_enough() {
+                return self.cut().map(|bytes| Some(bytes.into()));
             }
             let read = tokio::select! {
                 () = self.allowance.moved() => continue,
@@ -105,24 +105,28 @@ impl Answer {
     }
 
     fn translate(&mut self, bytes: &[u8]) -> Result<Vec<u8>, String> {
-        let mut translated = Vec::new();
         for event in self.scanner.push(bytes).map_err(|error| error.to_string())? {
-            translated.extend(self.push(&event)?);
-            if event.data().is_some_and(|data| data.trim() == "[DONE]") {
+            self.take(&event)?;
+            if self.translator.is_over() {
                 self.over = true;
                 break;
             }
-            if self.allowance.ends(self.translator.tokens().completion) && !self.translator.is_finished() {
-                translated.extend(self.cut()?);
-                break;
+            if self.has_enough() {
+                return self.cut();
             }
         }
+        let translated = self.translator.write(self.estimate);
         self.spoke |= !translated.is_empty();
         Ok(translated)
     }
 
-    fn push(&mut self, event: &Event) -> Result<Vec<u8>, String> {
-        self.translator.push(event, self.estimate).map_err(|error| error.to_string())
+    fn take(&mut self, event: &Event) -> Result<(), String> {
+        self.translator.take(event).map_err(|error| error.to_string())
+    }
+
+    /// True when it must end, and its server goes on.
+    fn has_enough(&self) -> bool {
+        self.allowance.ends(self.translator.tokens().completion) && !self.translator.is_finished()
     }
 
     fn end(&mut self) -> Result<Vec<u8>, String> {
@@ -131,7 +135,7 @@ impl Answer {
     }
 
     /// Ends the answer in good order where it stands, as a server does whose limit is reached.
-    fn cut(&mut self) -> Result<Bytes, String> {
+    fn cut(&mut self) -> Result<Vec<u8>, String> {
         let (object, text) = match self.endpoint {
             Endpoint::Chat => ("chat.completion.chunk", json!({"delta": {}})),
             Endpoint::Completion => ("text_completion", json!({"text": ""})),
@@ -144,9 +148,8 @@ impl Answer {
         };
         let choices: Vec<_> = (0..self.choices).map(choice).collect();
         let last = sse::data(&json!({"object": object, "choices": choices})).map_err(|error| error.to_string())?;
-        let mut ending = self.push(&Event { raw: last.into_bytes() })?;
-        ending.extend(self.end()?);
-        Ok(ending.into())
+        self.take(&Event { raw: last.into_bytes() })?;
+        self.end()
     }
 
     /// The server is silent, and may be so for a while.

@@ -136,3 +136,16 @@ fn an_answer_that_may_have_no_more_ends_in_good_order() {
         (&"length".into(), &1.into())
     );
 }
+
+#[test]
+fn what_comes_at_once_is_told_in_one_frame() {
+    for (facts, frames) in [(facts(Endpoint::Chat), 2), (whole(Endpoint::Chat), 1)] {
+        let one_by_one = translate(facts.clone(), &stream(VLLM)).unwrap();
+        let mut translator = Translator::new(facts, Limits::default());
+        events(stream(VLLM).as_bytes()).iter().for_each(|event| translator.take(event).unwrap());
+        let sent = read(&translator.write(energy));
+        assert_eq!((&sent.data, sent.counted()), (&one_by_one.data, one_by_one.counted()));
+        assert_eq!(sent.frames.len(), frames, "the pieces' and the end's, or that of the end alone");
+        assert!(translator.is_over() && translator.write(energy).is_empty(), "everything is said once");
+    }
+}
