@@ -6,13 +6,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
-use axum::{Json, Router};
 use futures_util::stream;
 use openapi::chat::FinishReason;
 use openapi::sse;
@@ -38,13 +38,15 @@ pub async fn serve_upstream(listener: TcpListener) -> io::Result<()> {
     let router = Router::new()
         // Gateways that watch their servers ask for it.
         .route("/health", get(|| async { StatusCode::OK }))
-        .route(
-            "/v1/models",
-            get(|| async { Json(json!({"object": "list", "data": [{"id": MODEL, "object": "model"}]})) }),
-        )
+        .route("/v1/models", get(models))
         .route("/v1/chat/completions", post(chat))
         .with_state(Arc::<Luck>::default());
     axum::serve(listener, router).await
+}
+
+async fn models() -> impl IntoResponse {
+    let list = json!({"object": "list", "data": [{"id": MODEL, "object": "model"}]});
+    ([(header::CONTENT_TYPE, "application/json")], list.to_string())
 }
 
 async fn chat(State(luck): State<Arc<Luck>>, body: Bytes) -> Response {
