@@ -47,12 +47,12 @@ impl Said {
             choice.opened = true;
             choice.finished |= heard.finishes;
         }
-        self.is_delivered(most_prompt, most);
+        self.deliver_all(most_prompt, most);
     }
 
     /// The client has everything that was said until now: what is paid for, within these bounds. Some servers say only at the
     /// very end, after the last piece, how many tokens there were.
-    pub(super) fn is_delivered(&mut self, most_prompt: u64, most: u64) {
+    pub(super) fn deliver_all(&mut self, most_prompt: u64, most: u64) {
         self.delivered = BilledTokens {
             prompt: self.count.prompt(most_prompt),
             cached: 0,
@@ -169,9 +169,9 @@ mod tests {
         said.piece(r#"{"choices":[{"delta":{"content":"ab"}}]}"#, 100, 100);
         said.frame(&frame(3, &[6, 7]), &model());
         assert_eq!((said.delivered().prompt, said.delivered().completion), (65, 1), "the client has the first piece");
-        said.is_delivered(100, 100);
+        said.deliver_all(100, 100);
         assert_eq!((said.delivered().prompt, said.delivered().completion), (9, 3));
-        said.is_delivered(5, 2);
+        said.deliver_all(5, 2);
         assert_eq!((said.delivered().prompt, said.delivered().completion), (5, 2), "within what may be paid for");
     }
 

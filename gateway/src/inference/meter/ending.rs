@@ -18,7 +18,7 @@ impl Meter {
 
     /// The answer has come to its end: the model's, or the one that credit or its account has set.
     pub(in crate::inference) fn complete(&mut self) {
-        self.said.is_delivered(self.admission.terms.prompt, self.limit);
+        self.said.deliver_all(self.admission.terms.prompt, self.limit);
         let running = self.running.as_ref();
         let claimed = running.map_or(0, Attempt::claimed);
         let at_length = running.is_some_and(|running| running.finish_reason() == Some(FinishReason::Length));

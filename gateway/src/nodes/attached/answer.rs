@@ -44,7 +44,6 @@ pub(super) struct Answer {
     began: Instant,
     sign_at: Instant,
     spoke: bool,
-    over: bool,
 }
 
 impl Answer {
@@ -61,7 +60,6 @@ impl Answer {
             began: now,
             sign_at: now + SIGN_EVERY,
             spoke: false,
-            over: false,
         }
     }
 
@@ -80,7 +78,7 @@ impl Answer {
 
     /// The next bytes; none after the end.
     async fn piece(&mut self) -> Result<Option<Bytes>, String> {
-        while !self.over {
+        while !self.translator.is_over() {
             if self.has_enough() {
                 return self.cut().map(|bytes| Some(bytes.into()));
             }
@@ -93,7 +91,7 @@ impl Answer {
                 Ok(None) => self.end()?,
                 Ok(Some(bytes)) => self.translate(&bytes?)?,
             };
-            if self.over {
+            if self.translator.is_over() {
                 self.source.run_dry().await;
             }
             if !bytes.is_empty() {
@@ -108,7 +106,6 @@ impl Answer {
         for event in self.scanner.push(bytes).map_err(|error| error.to_string())? {
             self.take(&event)?;
             if self.translator.is_over() {
-                self.over = true;
                 break;
             }
             if self.has_enough() {
@@ -130,7 +127,6 @@ impl Answer {
     }
 
     fn end(&mut self) -> Result<Vec<u8>, String> {
-        self.over = true;
         self.translator.finish(self.estimate).map_err(|error| error.to_string())
     }
 
