@@ -8,12 +8,14 @@ use futures_util::future::BoxFuture;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
-use hyper::rt::{Read, Write};
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
+
+use super::gather::Gathered;
 
 /// A dead connection is noticed after at most the sum of the two.
 pub(crate) const PING_EVERY: Duration = Duration::from_secs(5);
@@ -83,7 +85,7 @@ pub(crate) type Sender = http2::SendRequest<Full<Bytes>>;
 /// Begins to speak on a connection that stands. The task ends with the connection.
 pub(crate) async fn open<T>(io: T, tasks: &TaskTracker) -> hyper::Result<(Sender, JoinHandle<hyper::Result<()>>)>
 where
-    T: Read + Write + Send + Unpin + 'static,
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
@@ -93,7 +95,7 @@ where
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_reset_streams(MOST_RESETS);
-    let (sender, connection) = http.handshake(io).await?;
+    let (sender, connection) = http.handshake(TokioIo::new(Gathered::new(io))).await?;
     Ok((sender, tasks.spawn(connection)))
 }
 

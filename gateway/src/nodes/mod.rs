@@ -7,6 +7,8 @@ mod copies;
 
 mod farewell;
 
+mod gather;
+
 pub mod greeting;
 
 pub mod offer;

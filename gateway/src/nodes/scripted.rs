@@ -119,7 +119,7 @@ impl Scripted {
                 let _ = serving.await;
             }
         });
-        let (sender, _) = connection::open(TokioIo::new(ours), &TaskTracker::new()).await.unwrap();
+        let (sender, _) = connection::open(ours, &TaskTracker::new()).await.unwrap();
         (sender, broken)
     }
 

@@ -78,7 +78,7 @@ async fn hold(app: App, node: Guest, instance: Uuid, upgraded: OnUpgrade) {
 
 async fn serve(app: &App, node: Guest, instance: Uuid, upgraded: Upgraded) -> anyhow::Result<()> {
     let id = node.id;
-    let (sender, connection) = connection::open(TokioIo::new(Paced::new(TokioIo::new(upgraded))), &app.tasks).await?;
+    let (sender, connection) = connection::open(Paced::new(TokioIo::new(upgraded)), &app.tasks).await?;
     // A connection that ends here is cut off, whether the other side reads or not.
     let connection = AbortOnDropHandle::new(connection);
     let dismissed = CancellationToken::new();

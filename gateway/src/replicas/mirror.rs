@@ -8,7 +8,6 @@ use anyhow::{Context, bail};
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use openapi::sse::Scanner;
 use sqlx::PgPool;
 use tokio::net::TcpStream;
@@ -96,7 +95,7 @@ pub(super) async fn follow(internal: &Internal, other: &Other) -> anyhow::Result
     let dial = async {
         let stream = TcpStream::connect(&other.address).await.context("it can't be reached")?;
         socket::tune(&stream);
-        anyhow::Ok(connection::open(TokioIo::new(stream), &internal.tasks).await?)
+        anyhow::Ok(connection::open(stream, &internal.tasks).await?)
     };
     let (sender, connection) = tokio::time::timeout(ANSWER_WITHIN, dial).await.context("it is silent")??;
     let remote = Arc::new(Remote::new(Arc::clone(&internal.credentials)));

@@ -7,7 +7,6 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full};
 use hyper::header::CONTENT_TYPE;
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use openapi::node::{NodeStatus, TICKET_HEADER};
 use sqlx::PgPool;
 use tokio::net::{TcpListener, TcpStream};
@@ -243,7 +242,7 @@ async fn nothing_is_served_without_the_shared_secret() {
     let (tunnel, _open) = scripted.dial().await;
     ours.nodes.add(scripted.id, tunnel);
     let stream = TcpStream::connect(&address.address).await.unwrap();
-    let (sender, _) = connection::open(TokioIo::new(stream), &TaskTracker::new()).await.unwrap();
+    let (sender, _) = connection::open(stream, &TaskTracker::new()).await.unwrap();
 
     let (good, wrong) = (ours.credentials.sign().unwrap(), strange.credentials.sign().unwrap());
     let known = scripted.id.to_string();

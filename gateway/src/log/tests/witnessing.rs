@@ -112,7 +112,7 @@ async fn connect(app: &App, node: Uuid, router: Router) {
         let http = http2::Builder::new(TokioExecutor::new());
         http.serve_connection(TokioIo::new(theirs), TowerToHyperService::new(router)).await
     });
-    let (sender, _) = connection::open(TokioIo::new(ours), &TaskTracker::new()).await.unwrap();
+    let (sender, _) = connection::open(ours, &TaskTracker::new()).await.unwrap();
     let way = Way::tunnel(Scripted::offer(), sender, CancellationToken::new());
     app.nodes.add(node, Arc::new(way));
 }

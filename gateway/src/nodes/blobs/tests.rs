@@ -119,7 +119,7 @@ impl Scene {
         tokio::spawn(async move {
             http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(theirs), service).await
         });
-        let (sender, _) = connection::open(TokioIo::new(ours), &TaskTracker::new()).await.unwrap();
+        let (sender, _) = connection::open(ours, &TaskTracker::new()).await.unwrap();
         self.nodes.add(id, Arc::new(Way::tunnel(self.offer(), sender, CancellationToken::new())));
         (id, asked)
     }

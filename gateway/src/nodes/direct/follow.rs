@@ -8,7 +8,6 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
-use hyper_util::rt::TokioIo;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use openapi::node::{CHALLENGE_HEADER, OFFER_PATH, Offer, PROOF_AUDIENCE, PROOF_HEADER, Proof};
 use tokio::task::JoinHandle;
@@ -72,7 +71,7 @@ pub(in super::super) async fn follow(app: &App, id: Uuid, url: &str) -> anyhow::
 pub(super) async fn reach(caller: &Caller<'_>, url: &NodeUrl, node: &Guest) -> anyhow::Result<Reached> {
     let (io, _) = caller.dialler.connect(url).await?;
     let work = async {
-        let (sender, connection) = connection::open(TokioIo::new(Paced::new(io)), caller.tasks).await?;
+        let (sender, connection) = connection::open(Paced::new(io), caller.tasks).await?;
         let door = Door::new(sender, Arc::clone(caller.secrets), url);
         let offer = prove(&door, node).await?;
         anyhow::Ok(Reached { offer, door, connection })

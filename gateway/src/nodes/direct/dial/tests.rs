@@ -103,7 +103,7 @@ async fn a_request_is_answered_over_a_dialled_connection() {
     let _server = AbortOnDropHandle::new(tokio::spawn(serve));
     // An address needs no resolver, and its certificate must name the address.
     let (stream, _) = dialler("127.0.0.1", Some(&authority), &[&[NOBODY]]).connect(&url).await.unwrap();
-    let (mut sender, _) = connection::open(TokioIo::new(stream), &TaskTracker::new()).await.unwrap();
+    let (mut sender, _) = connection::open(stream, &TaskTracker::new()).await.unwrap();
     assert_eq!(sender.send_request(connection::get("/").unwrap()).await.unwrap().status(), 200);
 }
 
