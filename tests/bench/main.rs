@@ -132,3 +132,16 @@ async fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::Bench;
+
+    /// What is measured by itself is measured together as well: their options stand in one command.
+    #[test]
+    fn everything_can_be_measured_with_no_option_given() {
+        Bench::try_parse_from(["commonwatt-bench", "all"]).map(drop).unwrap();
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tests::{Program, eventually, free_port, processor_nanoseconds, resident_bytes};
 use uuid::Uuid;
 
-use super::STREAMS;
+use super::MOST_STREAMS;
 use super::stream::{self, Answer};
 
 const THERE_WITHIN: Duration = Duration::from_secs(60);
@@ -54,7 +54,7 @@ impl Server {
             .arg(model)
             .args(["--host", &address.ip().to_string(), "--port", &address.port().to_string()])
             .args(["--threads", &cores, "--threads-batch", &cores])
-            .args(["--parallel", &STREAMS.to_string(), "--ctx-size", &(STREAMS * CONTEXT).to_string()])
+            .args(["--parallel", &MOST_STREAMS.to_string(), "--ctx-size", &(MOST_STREAMS * CONTEXT).to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)

@@ -14,22 +14,33 @@ enum Unit {
     /// Nanoseconds for one.
     PerSecond,
     Milliseconds,
+    Millijoules,
     Mebibytes,
 }
 
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 17] = [
     ("decode, tokens/s", |turn| turn.decode.time, Unit::PerSecond, true),
-    ("prefill of 1,400 tokens, tokens/s", |turn| turn.prefill.time, Unit::PerSecond, true),
-    ("4 streams, tokens/s together", |turn| turn.streams.time, Unit::PerSecond, true),
+    ("prefill of 100 tokens, tokens/s", |turn| turn.prefill[0].time, Unit::PerSecond, true),
+    ("prefill of 1,500 tokens, tokens/s", |turn| turn.prefill[1].time, Unit::PerSecond, true),
+    ("2 streams, tokens/s together", |turn| turn.streams[0].time, Unit::PerSecond, true),
+    ("4 streams, tokens/s together", |turn| turn.streams[1].time, Unit::PerSecond, true),
     ("first token, ms", |turn| turn.first_token, Unit::Milliseconds, false),
     ("processor for a token, ms", |turn| turn.decode.processor, Unit::Milliseconds, false),
-    ("for a token of the prompt, ms", |turn| turn.prefill.processor, Unit::Milliseconds, false),
-    ("for a token of 4 streams, ms", |turn| turn.streams.processor, Unit::Milliseconds, false),
+    ("of a prompt of 100, ms", |turn| turn.prefill[0].processor, Unit::Milliseconds, false),
+    ("of a prompt of 1,500, ms", |turn| turn.prefill[1].processor, Unit::Milliseconds, false),
+    ("of 2 streams, ms", |turn| turn.streams[0].processor, Unit::Milliseconds, false),
+    ("of 4 streams, ms", |turn| turn.streams[1].processor, Unit::Milliseconds, false),
+    ("energy for a token, mJ (tier E)", |turn| turn.decode.energy, Unit::Millijoules, false),
+    ("of a prompt of 100, mJ", |turn| turn.prefill[0].energy, Unit::Millijoules, false),
+    ("of a prompt of 1,500, mJ", |turn| turn.prefill[1].energy, Unit::Millijoules, false),
+    ("of 2 streams, mJ", |turn| turn.streams[0].energy, Unit::Millijoules, false),
+    ("of 4 streams, mJ", |turn| turn.streams[1].energy, Unit::Millijoules, false),
     ("resident, MiB", |turn| turn.resident, Unit::Mebibytes, false),
 ];
 
 pub(super) fn print(engines: &Engines) {
     say(&engines.versions.join("; "));
+    say(&engines.power);
     say("| | node | llama.cpp | node's, × |");
     say("|---|---|---|---|");
     let of = |arm: &str, figure: fn(&Turn) -> i64| -> Vec<i64> {
@@ -53,7 +64,7 @@ impl Unit {
     fn ratio_milli(&self, node: i64, llama: i64) -> i64 {
         match self {
             Self::PerSecond => llama * 1_000 / node,
-            Self::Milliseconds | Self::Mebibytes => node * 1_000 / llama,
+            Self::Milliseconds | Self::Millijoules | Self::Mebibytes => node * 1_000 / llama,
         }
     }
 
@@ -61,6 +72,7 @@ impl Unit {
         match self {
             Self::PerSecond => format!("{:.1}", 1e9 / value as f64),
             Self::Milliseconds => format!("{:.1}", value as f64 / 1e6),
+            Self::Millijoules => format!("{:.1}", value as f64 / 1e3),
             Self::Mebibytes => (value / MIB).to_string(),
         }
     }

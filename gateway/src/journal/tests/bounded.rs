@@ -1,9 +1,7 @@
 //! Many cycles of admission, settlement and shipping leave a folder of bounded size.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -41,16 +39,15 @@ fn resident() -> u64 {
     pages.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
-async fn ship(journal: Journal, ended: Arc<AtomicBool>, folder: std::path::PathBuf) -> (u64, usize) {
-    let (mut most, mut most_files) = (0, 0);
+/// Ships so many records; returns the most bytes and write-ahead files that the folder had meanwhile.
+async fn ship(journal: Journal, count: usize, folder: PathBuf) -> (u64, usize) {
+    let (mut most, mut most_files, mut shipped) = (0, 0, 0);
     let mut looked = Instant::now();
-    loop {
-        if ended.load(Ordering::Relaxed) && journal.state().waiting == 0 {
-            return (most, most_files);
-        }
+    while shipped < count {
         journal.wait().await;
         let records = journal.oldest(500).await;
         assert!(records.iter().all(|(_, record)| record.len() == 800));
+        shipped += records.len();
         journal.remove(&records.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>());
         if looked.elapsed() > Duration::from_millis(50) {
             looked = Instant::now();
@@ -58,13 +55,13 @@ async fn ship(journal: Journal, ended: Arc<AtomicBool>, folder: std::path::PathB
             most_files = most_files.max(journal.shared.read(|store| Ok(store.files())).unwrap_or(0));
         }
     }
+    (most, most_files)
 }
 
 /// Runs so many cycles, so many at a time; returns the most bytes that the folder took.
 async fn cycles(scratch: &Scratch, strict: bool, count: usize, at_once: usize) -> u64 {
     let journal = Journal::open(&scratch.0, JournalSettings { strict, ..SETTINGS }).unwrap().journal;
-    let ended = Arc::new(AtomicBool::new(false));
-    let shipper = tokio::spawn(ship(journal.clone(), ended.clone(), scratch.0.clone()));
+    let shipper = tokio::spawn(ship(journal.clone(), count, scratch.0.clone()));
     let (began, used) = (Instant::now(), processor());
     let mut tasks = JoinSet::new();
     for _ in 0..at_once {
@@ -82,8 +79,6 @@ async fn cycles(scratch: &Scratch, strict: bool, count: usize, at_once: usize) -
     }
     let longest = tasks.join_all().await.into_iter().max().unwrap_or_default();
     let (took, worked) = (began.elapsed(), processor() - used);
-    ended.store(true, Ordering::Relaxed);
-    drop(journal.settle(Uuid::now_v7(), &[7; 800]));
     let (most, files) = shipper.await.unwrap();
     let before = taken(&scratch.0);
     let closing = Instant::now();
