@@ -29,7 +29,8 @@ impl Power {
         Self { watts: found.watts, threads: i64::from(machine.threads.max(1)), basis: found.basis }
     }
 
-    /// The machine at rest for that time, and what its threads draw beyond that for their work.
+    /// The machine at rest for that time, and what its threads draw beyond that for their work: the sum that a node makes,
+    /// in `provider::energy::sensor::processor`, of all that the machine does.
     pub(super) fn cost(&self, time: i64, processor: i64) -> Cost {
         let [idle, busy] = [self.watts.idle_milliwatts, self.watts.busy_milliwatts].map(u64::cast_signed);
         // A milliwatt takes a microjoule in a million nanoseconds.
